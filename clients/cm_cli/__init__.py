@@ -1,0 +1,1 @@
+"""The command line `cm`: a thin client of the campaign-management daemon."""

@@ -1,0 +1,1 @@
+"""The commands of `cm`, one file per family."""

@@ -1,0 +1,81 @@
+"""The entry point of `cm`.
+
+Only click and the commands' own small modules are imported here; gRPC and the tables come when a
+command needs them, so that help and completion are there at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from .caller import Caller
+from .commands import campaigns, daemon, entities, facilities, groups, history, progress
+
+INTERRUPTED = 130
+
+EPILOG = """\b
+Names: CAMPAIGN[/STEP[/GROUP[/JOB]]], such as DRP1/coadd/9813.
+
+\b
+Exit codes:
+  0    done
+  1    the daemon refused or failed
+  2    wrong use, or a campaign file with problems
+  3    cm watch: the campaign FAILED
+  4    cm watch: the campaign was CANCELLED
+  5    cm watch --exit-on-hold: something waits for a person
+  6    no daemon answers
+  130  Ctrl-C (it never harms a campaign)
+"""
+
+
+@click.group(
+    name="cm",
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+)
+@click.option(
+    "--address",
+    metavar="TARGET",
+    help="The daemon's address, such as unix:/run/cmd-daemon/cmd.sock [env: CM_ADDRESS]",
+)
+@click.option("--actor", metavar="NAME", help="Who you are [env: CM_ACTOR; else your login name]")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Longest wait for an answer [10; 120 for plan and apply]",
+)
+@click.version_option(package_name="cmd-daemon", prog_name="cm")
+@click.pass_context
+def cli(ctx: click.Context, address: str | None, actor: str | None, timeout: float | None) -> None:
+    """Manage data-processing campaigns of the Rubin Observatory."""
+    ctx.obj = Caller(address, actor, timeout)
+
+
+for _family in (campaigns, progress, history, entities, groups, facilities, daemon):
+    for _command in _family.COMMANDS:
+        cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `cm`; its exit code."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its errors come as exceptions; no log lines
+    try:
+        result = cli.main(args=arguments, prog_name="cm", standalone_mode=False)
+    except click.ClickException as problem:
+        problem.show()
+        return problem.exit_code
+    except click.Abort:
+        click.echo("Ended. What was begun in the daemon goes on.", err=True)
+        return INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

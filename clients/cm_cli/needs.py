@@ -1,0 +1,69 @@
+"""What of a campaign waits for a person, and the command that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from cm_client import Client, parse_name, short_name
+from cmd_api.v1.campaign_pb2 import Campaign
+from cmd_api.v1.group_pb2 import Group
+from cmd_api.v1.job_pb2 import Job
+from cmd_api.v1.step_pb2 import Step
+
+from .show.text import state_word
+
+_FINAL = ("ACCEPTED", "FAILED", "CANCELLED", "ARCHIVED")
+_GROUP_COMMANDS = {
+    "REVIEW": 'cm accept {0} --reason "…"   or   cm retry {0} --missing-only',
+    "HELD": "cm retry {0}   or   cm release {0}",
+}
+_STEP_COMMANDS = {"REVIEW": 'cm sign {0} --reason "…"', "HELD": "cm release {0}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One entity that waits for a person. `name` in short form."""
+
+    name: str
+    state: str
+    reason: str
+    command: str
+
+
+def needs_of(
+    client: Client, campaign: Campaign, steps: Iterable[Step], limit: int = 10
+) -> list[Need]:
+    """The first `limit` entities that wait for a person; steps before groups before jobs.
+
+    Asks the daemon only if the campaign's count says that there are any. Raises CmError.
+    """
+    if not campaign.needs_person or state_word(campaign) in _FINAL:
+        return []
+    needs = [_step_need(step) for step in steps if state_word(step) in _STEP_COMMANDS]
+    waiting = [Group.STATE_REVIEW, Group.STATE_HELD]
+    groups = client.groups(campaign.name, states=waiting, page_size=limit)
+    needs += [_group_need(group) for group in islice(groups, limit)]
+    if len(needs) < min(limit, campaign.needs_person):
+        named = {need.name for need in needs}
+        jobs = client.jobs(
+            campaign.name, states=[Job.STATE_UNCERTAIN, Job.STATE_HELD], page_size=limit
+        )
+        for job in islice(jobs, limit):
+            group = parse_name(job.name).parent.short
+            if group not in named:  # a group speaks for its job
+                named.add(group)
+                command = f"cm release {group}"
+                needs.append(Need(short_name(job.name), state_word(job), job.reason, command))
+    return needs[:limit]
+
+
+def _step_need(step: Step) -> Need:
+    name, state = short_name(step.name), state_word(step)
+    return Need(name, state, step.reason or step.breakpoint, _STEP_COMMANDS[state].format(name))
+
+
+def _group_need(group: Group) -> Need:
+    name, state = short_name(group.name), state_word(group)
+    return Need(name, state, group.reason, _GROUP_COMMANDS[state].format(name))

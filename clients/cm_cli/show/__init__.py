@@ -1,0 +1,1 @@
+"""What `cm` prints: tables, trees and progress, and the same as JSON."""

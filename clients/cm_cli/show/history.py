@@ -1,0 +1,95 @@
+"""Why an entity is where it is, and events, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cm_client import short_name
+from cmd_api.v1.daemon_pb2 import ExplainEntityResponse
+from cmd_api.v1.event_pb2 import Event
+from cmd_api.v1.group_pb2 import Placement
+from rich.console import Group as Stack
+from rich.console import RenderableType
+from rich.text import Text
+
+from .console import row, state_text, table, text
+from .text import clock, moment
+
+
+def explanation(answer: ExplainEntityResponse) -> RenderableType:
+    """State, what it waits for, what can be done, where it was placed, and its newest events."""
+    head = Text.assemble(text(short_name(answer.name), "bold"), "  ", state_text(answer.state))
+    parts: list[RenderableType] = [head]
+    if answer.summary:
+        parts.append(text(answer.summary))
+    if answer.waiting:
+        grid = table("Waits for", "What", "Since (UTC)", "Until (UTC)")
+        for waiting in answer.waiting:
+            what = f"{waiting.text} ({short_name(waiting.name)})" if waiting.name else waiting.text
+            row(grid, waiting.kind, what, moment(waiting.since), moment(waiting.until))
+        parts += ["", grid]
+    if answer.actions:
+        parts += ["", text("What you can do:", "bold")]
+        parts += [text(f"  {action}", "cyan") for action in answer.actions]
+    if answer.HasField("placement"):
+        parts += ["", placement(answer.placement)]
+    if answer.story:
+        parts += ["", text("Story, newest first:", "bold"), event_table(answer.story)]
+    return Stack(*parts)
+
+
+def placement(decision: Placement) -> RenderableType:
+    """One placement decision with every filter and factor."""
+    where = short_name(decision.facility) or "nowhere"
+    when = f" on {moment(decision.time)}" if decision.time.seconds else ""
+    head = text(f"Placed: {where}, by {decision.algorithm}{when}", "bold")
+    parts: list[RenderableType] = [head]
+    if decision.reason:
+        parts.append(text(decision.reason))
+    grid = table("Facility", "Factor", "Value", "Passed", "Detail", right=("Value",))
+    for factor in decision.factors:
+        passed = text("yes", "green") if factor.passed else text("no", "red")
+        row(
+            grid,
+            short_name(factor.facility),
+            factor.name,
+            f"{factor.value:g}",
+            passed,
+            factor.detail,
+        )
+    return Stack(*parts, grid) if decision.factors else Stack(*parts)
+
+
+def event_table(events: Iterable[Event]) -> RenderableType:
+    """Events, a line each, in the order given."""
+    grid = table("Time (UTC)", "What", "Change", "Cause")
+    for event in events:
+        row(grid, moment(event.time), short_name(event.name), _change(event), _cause(event))
+    return grid
+
+
+def event_line(event: Event) -> Text:
+    """One event on one line, for output that goes on."""
+    line = Text.assemble(clock(event.time), " ", text(event.kind), " ")
+    line.append_text(text(short_name(event.name), "bold"))
+    line.append(" ").append_text(_change(event))
+    cause = _cause(event)
+    return line.append_text(text(f"  {cause}")) if cause else line
+
+
+def _change(event: Event) -> Text:
+    if event.from_state == event.to_state:
+        return text("note", "bright_black")
+    change = Text.assemble(state_text(event.from_state), " -> ", state_text(event.to_state))
+    if event.attempt:
+        change.append(f" (attempt {event.attempt})")
+    return change
+
+
+def _cause(event: Event) -> str:
+    words = [event.cause]
+    if event.actor:
+        words.append(f"by {event.actor}")
+    if event.facility:
+        words.append(f"at {event.facility}")
+    return ": ".join(filter(None, (" ".join(filter(None, words)), event.reason)))

@@ -1,0 +1,76 @@
+"""Client library of the campaign-management daemon.
+
+    from cm_client import Client
+
+    with Client() as cm:
+        for group in cm.groups("campaigns/DRP1/steps/coadd"):
+            print(group.name)
+
+`Client` blocks, `AsyncClient` is awaited; both have the same methods, which take keyword arguments
+and give the messages of `cmd_api.v1`. A lost connection is made again, and what is safe to do
+twice is tried again.
+"""
+
+from .address import Address
+from .asynchronous import AsyncClient
+from .blocking import Client
+from .errors import (
+    CmError,
+    DaemonUnavailable,
+    DeadlineExceeded,
+    EtagMismatch,
+    HistoryGone,
+    Interrupted,
+    InvalidArgument,
+    InvalidCampaignFile,
+    InvalidName,
+    NotAccepting,
+    NotFound,
+    PermissionDenied,
+    RequestIdReused,
+    StateRefused,
+    WatcherTooSlow,
+    connection_lost,
+)
+from .names import (
+    Name,
+    campaign_name,
+    facility_name,
+    group_name,
+    job_name,
+    parse_name,
+    short_name,
+    step_name,
+)
+from .retry import Backoff
+
+__all__ = [
+    "Address",
+    "AsyncClient",
+    "Backoff",
+    "Client",
+    "CmError",
+    "DaemonUnavailable",
+    "DeadlineExceeded",
+    "EtagMismatch",
+    "HistoryGone",
+    "Interrupted",
+    "InvalidArgument",
+    "InvalidCampaignFile",
+    "InvalidName",
+    "Name",
+    "NotAccepting",
+    "NotFound",
+    "PermissionDenied",
+    "RequestIdReused",
+    "StateRefused",
+    "WatcherTooSlow",
+    "campaign_name",
+    "connection_lost",
+    "facility_name",
+    "group_name",
+    "job_name",
+    "parse_name",
+    "short_name",
+    "step_name",
+]

@@ -1,0 +1,76 @@
+"""Where the daemon is, and who calls: the one place where channels are made."""
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+SOCKET = "cmd-daemon/cmd.sock"
+ACTOR_KEY = "x-cmd-actor"
+
+# A restarted daemon is found again within a second, not after gRPC's default of up to two minutes.
+# The receive limit leaves room for the plan of a large campaign; everything else comes in pages.
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A daemon's address (gRPC target, such as `unix:/path/cmd.sock`) and the caller's name."""
+
+    target: str
+    actor: str
+
+    @classmethod
+    def find(
+        cls,
+        address: str | None = None,
+        actor: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> "Address":
+        """The address to use: as given, else $CM_ADDRESS, else the user's or the system's socket.
+
+        The actor: as given, else $CM_ACTOR, else the login name. Raises ValueError if the actor
+        has characters that cannot be sent (only printable ASCII can).
+        """
+        env = os.environ if environment is None else environment
+        who = actor or env.get("CM_ACTOR") or _login()
+        if not (who.isascii() and who.isprintable()):
+            raise ValueError(f"the actor {who!r} has characters other than printable ASCII")
+        return cls(address or env.get("CM_ADDRESS") or _default_target(env), who)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What each call carries beside its request."""
+        return ((ACTOR_KEY, self.actor),)
+
+    def open_channel(self) -> grpc.Channel:
+        """A channel for blocking calls. Connects at the first call."""
+        return grpc.insecure_channel(self.target, options=_OPTIONS)
+
+    def open_async_channel(self) -> grpc.aio.Channel:
+        """A channel for the running event loop. Connects at the first call."""
+        return grpc.aio.insecure_channel(self.target, options=_OPTIONS)
+
+
+def _default_target(env: Mapping[str, str]) -> str:
+    places = [Path("/run") / SOCKET]
+    if env.get("XDG_RUNTIME_DIR"):
+        places.insert(0, Path(env["XDG_RUNTIME_DIR"]) / SOCKET)
+    found = next((place for place in places if place.exists()), places[0])
+    return f"unix:{found}"
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name, as in some containers
+        return f"uid-{os.getuid()}"

@@ -1,0 +1,60 @@
+"""Calls about Data Facilities and about the daemon itself."""
+
+from __future__ import annotations
+
+from cmd_api.v1 import daemon_pb2, facility_pb2
+
+from .call import Call, change, rpc
+
+
+class FacilityCalls:
+    """The methods of FacilityService."""
+
+    @rpc
+    def get_facility(self, name: str) -> Call[facility_pb2.Facility]:
+        """One facility. Raises NotFound."""
+        request = facility_pb2.GetFacilityRequest(name=name)
+        return Call("FacilityService/GetFacility", request, facility_pb2.Facility)
+
+    @rpc
+    def list_facilities(self) -> Call[facility_pb2.ListFacilitiesResponse]:
+        """All facilities."""
+        request = facility_pb2.ListFacilitiesRequest()
+        return Call("FacilityService/ListFacilities", request, facility_pb2.ListFacilitiesResponse)
+
+    @rpc
+    def drain_facility(
+        self, name: str, *, reason: str = "", request_id: str | None = None
+    ) -> Call[facility_pb2.Facility]:
+        """Send no new work there; what runs goes on. Raises NotFound."""
+        request = facility_pb2.DrainFacilityRequest(name=name, reason=reason)
+        return change("FacilityService/DrainFacility", request, facility_pb2.Facility, request_id)
+
+    @rpc
+    def undrain_facility(
+        self, name: str, *, reason: str = "", request_id: str | None = None
+    ) -> Call[facility_pb2.Facility]:
+        """Take a drain back. Raises NotFound."""
+        request = facility_pb2.UndrainFacilityRequest(name=name, reason=reason)
+        return change("FacilityService/UndrainFacility", request, facility_pb2.Facility, request_id)
+
+
+class DaemonCalls:
+    """The methods of DaemonService."""
+
+    @rpc
+    def get_daemon(self) -> Call[daemon_pb2.Daemon]:
+        """Version, health, and how far the daemon is."""
+        return Call("DaemonService/GetDaemon", daemon_pb2.GetDaemonRequest(), daemon_pb2.Daemon)
+
+    @rpc
+    def list_plugins(self) -> Call[daemon_pb2.ListPluginsResponse]:
+        """Loaded plugins and what each brought."""
+        request = daemon_pb2.ListPluginsRequest()
+        return Call("DaemonService/ListPlugins", request, daemon_pb2.ListPluginsResponse)
+
+    @rpc
+    def explain_entity(self, name: str) -> Call[daemon_pb2.ExplainEntityResponse]:
+        """Why an entity is where it is, what it waits for, what can be done. Raises NotFound."""
+        request = daemon_pb2.ExplainEntityRequest(name=name)
+        return Call("DaemonService/ExplainEntity", request, daemon_pb2.ExplainEntityResponse)

@@ -1,0 +1,48 @@
+"""Calls about steps."""
+
+from __future__ import annotations
+
+from cmd_api.v1 import step_pb2 as pb
+
+from .call import Call, change, rpc
+
+
+class StepCalls:
+    """The methods of StepService."""
+
+    @rpc
+    def get_step(self, name: str) -> Call[pb.Step]:
+        """One step with its counts. Raises NotFound."""
+        return Call("StepService/GetStep", pb.GetStepRequest(name=name), pb.Step)
+
+    @rpc
+    def list_steps(self, parent: str) -> Call[pb.ListStepsResponse]:
+        """All steps of a campaign, in the order of its file. Raises NotFound."""
+        request = pb.ListStepsRequest(parent=parent)
+        return Call("StepService/ListSteps", request, pb.ListStepsResponse)
+
+    @rpc
+    def sign_step(
+        self,
+        name: str,
+        *,
+        reason: str = "",
+        etag: str = "",
+        request_id: str | None = None,
+    ) -> Call[pb.Step]:
+        """Sign a breakpoint. Raises NotFound, StateRefused, EtagMismatch."""
+        request = pb.SignStepRequest(name=name, reason=reason, etag=etag)
+        return change("StepService/SignStep", request, pb.Step, request_id)
+
+    @rpc
+    def release_step(
+        self,
+        name: str,
+        *,
+        reason: str = "",
+        etag: str = "",
+        request_id: str | None = None,
+    ) -> Call[pb.Step]:
+        """Try a held step again. Raises NotFound, StateRefused, EtagMismatch."""
+        request = pb.ReleaseStepRequest(name=name, reason=reason, etag=etag)
+        return change("StepService/ReleaseStep", request, pb.Step, request_id)

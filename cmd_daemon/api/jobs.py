@@ -1,0 +1,157 @@
+"""JobService."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+from cmd_api.v1 import job_pb2 as pb
+from cmd_api.v1 import job_pb2_grpc
+
+from cmd_daemon.api import paging
+from cmd_daemon.api.errors import ApiError, invalid, not_found
+from cmd_daemon.api.service import Context, Room
+from cmd_daemon.api.shapes import attempt_message, job_message, stamp
+from cmd_daemon.engine.lanes import Lane
+from cmd_daemon.hooks.ports import DriverError, JobRef, Part
+from cmd_daemon.kernel.outcome import ErrorClass
+from cmd_daemon.kernel.records import JobRow
+from cmd_daemon.kernel.states import IN_FLIGHT_JOB, JobKind, JobState
+from cmd_daemon.spec import key
+
+
+class JobService(job_pb2_grpc.JobServiceServicer):
+    """Look at jobs, their attempts, parts and logs."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.Job:
+        return job_message(await self._room.job(request.name))
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        path = await self._room.parent(request.parent, 1, 2, 3)
+        size = paging.page_size(request.page_size)
+        states = {
+            JobState(pb.Job.State.Name(state).removeprefix("STATE_"))
+            for state in request.states
+            if state
+        }
+        if request.kind and request.kind not in set(JobKind):
+            raise invalid("kind", f"{request.kind!r} is none of {', '.join(JobKind)}")
+        kind = JobKind(request.kind) if request.kind else None
+        question = f"jobs:{path}:{sorted(states)}:{request.facility}:{kind}"
+        rows = await self._room.reader.list_jobs(
+            path.campaign,
+            path.step or None,
+            path.group or None,
+            states,
+            request.facility or None,
+            kind,
+            size,
+            paging.after(question, request.page_token),
+        )
+        response = pb.ListJobsResponse(jobs=[job_message(row) for row in rows])
+        if len(rows) == size:
+            response.next_page_token = paging.token(question, rows[-1].job.id)
+        return response
+
+    async def ListAttempts(
+        self, request: pb.ListAttemptsRequest, context: Context
+    ) -> pb.ListAttemptsResponse:
+        row = await self._room.job(request.parent)
+        job = row.job
+        rows = await self._room.reader.attempts(job.id)
+        response = pb.ListAttemptsResponse(attempts=[attempt_message(each) for each in rows])
+        if job.state in IN_FLIGHT_JOB:
+            response.attempts.add(
+                number=job.attempt,
+                state=job.state,
+                mode=job.mode,
+                facility=f"facilities/{job.facility}",
+                driver=job.driver,
+                ref=job.ref or "",
+                submit_time=stamp(job.submitted_at),
+                start_time=stamp(job.started_at),
+                message=job.reason or "",
+            )
+        return response
+
+    async def ListParts(
+        self, request: pb.ListPartsRequest, context: Context
+    ) -> pb.ListPartsResponse:
+        row = await self._room.job(request.parent)
+        lane, ref, attempt = await self._attempt(row, request.attempt)
+        parts = await self._parts(lane, ref)
+        return pb.ListPartsResponse(
+            attempt=attempt,
+            parts=[
+                pb.Part(
+                    part=part.name,
+                    kind=part.kind,
+                    state=part.state,
+                    counts=part.counts,
+                    message=part.message[:2000],
+                    link=part.link,
+                    log=part.log,
+                )
+                for part in parts[:1000]
+            ],
+        )
+
+    async def ReadLog(
+        self, request: pb.ReadLogRequest, context: Context
+    ) -> AsyncIterator[pb.ReadLogResponse]:
+        row = await self._room.job(request.name)
+        lane, ref, attempt = await self._attempt(row, request.attempt)
+        part = request.part
+        if not part:
+            logs = [each.name for each in await self._parts(lane, ref) if each.log]
+            if not logs:
+                raise not_found(f"log of {request.name}, attempt {attempt}")
+            part = logs[0]
+        try:
+            async for chunk in lane.driver.read_log(ref, part, request.offset, request.follow):
+                yield pb.ReadLogResponse(
+                    offset=chunk.offset, data=chunk.data, part=part, attempt=attempt
+                )
+                if chunk.end:
+                    return
+        except DriverError as error:
+            raise _driver_error(error, request.name) from error
+
+    async def _parts(self, lane: Lane, ref: JobRef) -> list[Part]:
+        try:
+            return list(await lane.driver.inspect(ref))
+        except DriverError as error:
+            raise _driver_error(error, ref.key) from error
+
+    async def _attempt(self, row: JobRow, number: int) -> tuple[Lane, JobRef, int]:
+        """The lane, the outside name and the number of an attempt; 0 is the newest."""
+        job = row.job
+        name = f"{row.campaign}/{row.step_name}/{row.group_name}/{job.name}"
+        facility, driver, ref = job.facility, job.driver, job.ref
+        wanted = number or job.attempt
+        if wanted != job.attempt or ref is None or job.state not in IN_FLIGHT_JOB:
+            rows = await self._room.reader.attempts(job.id)
+            found = next((r for r in reversed(rows) if not number or r.number == number), None)
+            if found is None and (number or ref is None):
+                raise not_found(f"attempt {number or ''} of {name}".replace("  ", " "))
+            if found is not None:
+                wanted, facility, driver = found.number, found.facility, found.driver
+                ref = found.ref
+        lane = self._room.engine.lanes.lanes.get((facility, driver))
+        if lane is None or ref is None:
+            raise ApiError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "NO_DRIVER",
+                f"{name}, attempt {wanted}, was run by driver {driver!r} at {facility!r}, which "
+                "cannot be asked for it.",
+                {"name": name},
+            )
+        attempt_key = key(row.campaign, row.step_name, row.group_name, job.name, wanted)
+        return lane, JobRef(attempt_key, ref), wanted
+
+
+def _driver_error(error: DriverError, name: str) -> ApiError:
+    if error.error_class is ErrorClass.PERMANENT:
+        return ApiError(grpc.StatusCode.NOT_FOUND, "NOT_FOUND", str(error), {"name": name})
+    return ApiError(grpc.StatusCode.UNAVAILABLE, "DRIVER_FAILED", str(error), {"name": name})

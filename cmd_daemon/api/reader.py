@@ -1,0 +1,86 @@
+"""What the API reads from: a store, seen from here. Nothing of it changes anything."""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from cmd_daemon.kernel.records import (
+    AttemptRow,
+    CampaignFile,
+    CampaignRow,
+    GroupRow,
+    JobRow,
+    PlacementRow,
+    Record,
+    RequestRow,
+    StepRow,
+)
+from cmd_daemon.kernel.states import CampaignState, GroupState, JobKind, JobState
+
+
+class Reader(Protocol):
+    """Reads of committed state. Lists come in the order things were made, from `after_id` on."""
+
+    async def get_campaign(self, name: str) -> CampaignRow | None: ...
+
+    async def list_campaigns(
+        self,
+        states: Collection[CampaignState] = (),
+        owner: str | None = None,
+        limit: int = 100,
+        after_id: int = 0,
+    ) -> Sequence[CampaignRow]: ...
+
+    async def campaign_file(
+        self, campaign_id: int, version: int | None = None
+    ) -> CampaignFile | None: ...
+
+    async def get_step(self, campaign: str, step: str) -> StepRow | None: ...
+
+    async def list_steps(self, campaign: str) -> Sequence[StepRow]: ...
+
+    async def group_names(self, step_id: int) -> set[str]: ...
+
+    async def get_group(self, campaign: str, step: str, group: str) -> GroupRow | None: ...
+
+    async def list_groups(
+        self,
+        campaign: str,
+        step: str | None = None,
+        states: Collection[GroupState] = (),
+        facility: str | None = None,
+        prefix: str = "",
+        limit: int = 100,
+        after_id: int = 0,
+    ) -> Sequence[GroupRow]: ...
+
+    async def get_job(self, campaign: str, step: str, group: str, job: str) -> JobRow | None: ...
+
+    async def list_jobs(
+        self,
+        campaign: str,
+        step: str | None = None,
+        group: str | None = None,
+        states: Collection[JobState] = (),
+        facility: str | None = None,
+        kind: JobKind | None = None,
+        limit: int = 100,
+        after_id: int = 0,
+    ) -> Sequence[JobRow]: ...
+
+    async def attempts(self, job_id: int) -> Sequence[AttemptRow]: ...
+
+    async def placements(self, group_id: int) -> Sequence[PlacementRow]: ...
+
+    async def events(
+        self,
+        after_seq: int = 0,
+        limit: int = 1000,
+        campaign_id: int | None = None,
+        step_id: int | None = None,
+        group_id: int | None = None,
+        job_id: int | None = None,
+        kinds: Collection[str] = (),
+        backwards: bool = False,
+    ) -> Sequence[Record]: ...
+
+    async def find_request(self, request_id: str) -> RequestRow | None: ...

@@ -1,0 +1,120 @@
+"""The gRPC server: our services, health and reflection, on a Unix socket."""
+
+import socket
+import stat
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from cmd_api.v1 import (
+    campaign_pb2,
+    campaign_pb2_grpc,
+    daemon_pb2,
+    daemon_pb2_grpc,
+    event_pb2,
+    event_pb2_grpc,
+    facility_pb2,
+    facility_pb2_grpc,
+    group_pb2,
+    group_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    step_pb2,
+    step_pb2_grpc,
+)
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection
+
+from cmd_daemon.api.campaigns import CampaignService
+from cmd_daemon.api.events import EventService
+from cmd_daemon.api.explain import DaemonService
+from cmd_daemon.api.facilities import FacilityService
+from cmd_daemon.api.groups import GroupService
+from cmd_daemon.api.interceptor import Edge
+from cmd_daemon.api.jobs import JobService
+from cmd_daemon.api.service import Room
+from cmd_daemon.api.steps import StepService
+
+MESSAGE_BYTES = 4 * 1024 * 1024
+CONCURRENT_CALLS = 1000
+
+OPTIONS = [
+    # Two daemons must never share a port silently.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+]
+
+
+class SocketInUse(Exception):
+    """Another daemon listens on the socket."""
+
+
+class Server:
+    """Serves the API; `stop` ends watches first and lets short calls finish."""
+
+    def __init__(self, room: Room) -> None:
+        self._server = grpc.aio.server(
+            interceptors=[Edge()], options=OPTIONS, maximum_concurrent_rpcs=CONCURRENT_CALLS
+        )
+        self._health = health.HealthServicer()
+        server = self._server
+        campaign_pb2_grpc.add_CampaignServiceServicer_to_server(CampaignService(room), server)
+        step_pb2_grpc.add_StepServiceServicer_to_server(StepService(room), server)
+        group_pb2_grpc.add_GroupServiceServicer_to_server(GroupService(room), server)
+        job_pb2_grpc.add_JobServiceServicer_to_server(JobService(room), server)
+        event_pb2_grpc.add_EventServiceServicer_to_server(EventService(room), server)
+        facility_pb2_grpc.add_FacilityServiceServicer_to_server(FacilityService(room), server)
+        daemon_pb2_grpc.add_DaemonServiceServicer_to_server(DaemonService(room), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        self.services = [
+            module.DESCRIPTOR.services_by_name[name].full_name
+            for module, name in (
+                (campaign_pb2, "CampaignService"),
+                (step_pb2, "StepService"),
+                (group_pb2, "GroupService"),
+                (job_pb2, "JobService"),
+                (event_pb2, "EventService"),
+                (facility_pb2, "FacilityService"),
+                (daemon_pb2, "DaemonService"),
+            )
+        ]
+        reflection.enable_server_reflection(
+            [*self.services, HEALTH, reflection.SERVICE_NAME], server
+        )
+
+    async def start(self, path: Path) -> None:
+        """Listen on a Unix socket that only its owner and group may use. Raises SocketInUse."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_stale(path)
+        self._server.add_insecure_port(f"unix:{path}")
+        await self._server.start()
+        path.chmod(0o660)
+        for name in ("", *self.services):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Answer NOT_SERVING, then end; calls under way have `grace_s` seconds."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+
+def _clear_stale(path: Path) -> None:
+    """Remove a socket nobody listens on (left by a killed daemon)."""
+    if len(str(path).encode()) > 100:
+        raise SocketInUse(f"{path}: a Unix socket's path may have 100 bytes at most")
+    if not path.exists():
+        return
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise SocketInUse(f"{path} is there already and is not a socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise SocketInUse(f"another daemon listens on {path}")

@@ -1,0 +1,168 @@
+"""What all services share: the engine to ask, the store to read, and how a wish becomes an event."""
+
+import getpass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from cmd_daemon.api.errors import ApiError, invalid, not_found
+from cmd_daemon.api.names import Path, parse
+from cmd_daemon.api.reader import Reader
+from cmd_daemon.engine.clock import Clock
+from cmd_daemon.engine.engine import Engine
+from cmd_daemon.hooks.manager import Plugins
+from cmd_daemon.hooks.ports import FacilityInfo, Host
+from cmd_daemon.kernel import events as ev
+from cmd_daemon.kernel.decision import Decision
+from cmd_daemon.kernel.records import CampaignRow, GroupRow, JobRow, RequestRow, StepRow
+from cmd_daemon.spec import Known
+
+ACTOR = "x-cmd-actor"
+REASON_LENGTH = 2000
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Command(Protocol):
+    """The fields each mutating request has."""
+
+    @property
+    def reason(self) -> str: ...
+    @property
+    def request_id(self) -> str: ...
+
+
+@dataclass(slots=True)
+class Room:
+    """Everything the services work with."""
+
+    engine: Engine
+    reader: Reader
+    plugins: Plugins
+    facilities: Mapping[str, FacilityInfo]
+    host: Host
+    clock: Clock
+    version: str
+    database: str
+    started_at: int
+
+    @property
+    def known(self) -> Known:
+        """What a campaign file is checked against."""
+        return Known(
+            facilities=self.facilities,
+            splitters=self.plugins.splitters,
+            algorithms=frozenset(self.plugins.selectors),
+            drivers=frozenset(self.plugins.drivers),
+            kinds=frozenset(kind for info in self.facilities.values() for kind in info.drivers),
+        )
+
+    async def campaign(self, name: str) -> CampaignRow:
+        """The campaign of a resource name. Raises ApiError."""
+        row = await self.reader.get_campaign(parse(name, 1).campaign)
+        if row is None:
+            raise not_found(name)
+        return row
+
+    async def step(self, name: str) -> StepRow:
+        """The step of a resource name. Raises ApiError."""
+        path = parse(name, 2)
+        row = await self.reader.get_step(path.campaign, path.step)
+        if row is None:
+            raise not_found(name)
+        return row
+
+    async def group(self, name: str) -> GroupRow:
+        """The group of a resource name. Raises ApiError."""
+        path = parse(name, 3)
+        row = await self.reader.get_group(path.campaign, path.step, path.group)
+        if row is None:
+            raise not_found(name)
+        return row
+
+    async def job(self, name: str) -> JobRow:
+        """The job of a resource name. Raises ApiError."""
+        path = parse(name, 4)
+        row = await self.reader.get_job(path.campaign, path.step, path.group, path.job)
+        if row is None:
+            raise not_found(name)
+        return row
+
+    async def parent(self, name: str, *depths: int) -> Path:
+        """The parts of a parent's name, which must exist. Raises ApiError."""
+        path = parse(name, *depths)
+        above = str(Path(path.campaign, path.step, path.group))
+        match path.depth:
+            case 1:
+                await self.campaign(above)
+            case 2:
+                await self.step(above)
+            case _:
+                await self.group(above)
+        return path
+
+    async def repeated(self, request: Command, method: str) -> bool:
+        """True if this very request was committed before. Raises ApiError if its id was used for
+        another one."""
+        if not request.request_id:
+            return False
+        former = await self.reader.find_request(request.request_id)
+        if former is None:
+            return False
+        if former.method != method or former.digest != _digest(request):
+            raise ApiError(
+                grpc.StatusCode.ALREADY_EXISTS,
+                "REQUEST_ID_REUSED",
+                f"request_id {request.request_id!r} was used for another request ({former.method}).",
+                {"request_id": request.request_id},
+            )
+        return True
+
+    async def ask(self, event: ev.Event, request: Command, method: str) -> Decision:
+        """Have an event decided and committed, together with the request's id."""
+        row = None
+        if request.request_id:
+            row = RequestRow(request.request_id, method, _digest(request), b"", self.clock.now())
+        return await self.engine.ask(event, row)
+
+
+def _digest(request: object) -> str:
+    assert isinstance(request, Message)
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+
+
+def check_etag(given: str, current: str, name: str) -> None:
+    """Raise ApiError if the caller saw another state of the entity than the present one."""
+    if given and given != current:
+        raise ApiError(
+            grpc.StatusCode.ABORTED,
+            "ETAG_MISMATCH",
+            f"{name} has changed since you read it; read it again and decide anew.",
+            {"name": name, "etag": current},
+        )
+
+
+def check_command(request: Command, needs_reason: bool = False) -> None:
+    """Raise ApiError for a reason or request id that cannot be used."""
+    if len(request.reason) > REASON_LENGTH:
+        raise invalid("reason", f"at most {REASON_LENGTH} characters, not {len(request.reason)}")
+    if needs_reason and not request.reason.strip():
+        raise invalid("reason", "say why; it goes into the history")
+    if len(request.request_id) > 200:
+        raise invalid("request_id", "at most 200 characters")
+
+
+def actor_of(context: Context) -> str:
+    """Who calls, as the client says. On the Unix socket the socket's permissions are the lock; the
+    name is for the history."""
+    for key, value in context.invocation_metadata() or ():
+        if key == ACTOR and isinstance(value, str):
+            cleaned = "".join(c for c in value if c.isprintable())[:100].strip()
+            if cleaned:
+                return cleaned
+    return getpass.getuser()

@@ -1,0 +1,125 @@
+"""The daemon's configuration: one TOML file, validated as a whole."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from cmd_daemon.hooks.ports import FacilityInfo
+from cmd_daemon.kernel.states import JobKind
+from cmd_daemon.spec.units import parse_duration, parse_memory
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the file and every wrong key."""
+
+
+def _bytes(value: object) -> object:
+    return parse_memory(value) if isinstance(value, str) else value
+
+
+def _seconds(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Memory = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class DaemonSection(Section):
+    """`[daemon]`: where it keeps its state and listens, and which plugins it loads.
+
+    `database` is a path or a SQLAlchemy URL, `socket` the path of the Unix socket, `metrics` an
+    address `host:port` for Prometheus (empty: none).
+    """
+
+    state_dir: Path = Path("/var/lib/cmd-daemon")
+    database: str = ""
+    socket: Path = Path("/run/cmd-daemon/cmd.sock")
+    plugins: list[str] = Field(default_factory=lambda: ["local", "facility"])
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_format: str = Field(default="json", pattern="^(json|console)$")
+    metrics: str = ""
+
+    @property
+    def database_url(self) -> str:
+        """The database as a SQLAlchemy URL."""
+        if "://" in self.database:
+            return self.database
+        path = Path(self.database) if self.database else self.state_dir / "cmd.db"
+        return f"sqlite+aiosqlite:///{path.absolute()}"
+
+
+class FacilitySection(Section):
+    """`[facility.NAME]`: a Data Facility.
+
+    `slots` is the number of its jobs at a time, `lanes` the same for single drivers; `memory`,
+    `cores` and `walltime` are the most one job may ask for. `butlers` maps repository labels to
+    places, `stacks` versions to the Python of that stack, `drivers` job kinds to drivers.
+    `settings` has a section for each driver that wants one, and one for the agent.
+    """
+
+    slots: int = Field(default=1, ge=1, le=1_000_000)
+    lanes: dict[str, int] = Field(default_factory=dict)
+    memory: Memory = 4_000_000_000
+    cores: int = Field(default=1, ge=1)
+    walltime: Duration = 86_400.0
+    butlers: dict[str, str] = Field(default_factory=dict)
+    stacks: dict[str, str] = Field(default_factory=dict)
+    drivers: dict[JobKind, str]
+    agent: str = ""
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def info(self, name: str) -> FacilityInfo:
+        """The facility as plugins see it."""
+        return FacilityInfo(
+            name=name,
+            slots=self.slots,
+            memory=self.memory,
+            cores=self.cores,
+            walltime_s=self.walltime,
+            butlers=self.butlers,
+            stacks=self.stacks,
+            drivers=self.drivers,
+            settings=self.settings,
+        )
+
+
+class Config(Section):
+    """The whole file."""
+
+    daemon: DaemonSection = Field(default_factory=DaemonSection)
+    facility: dict[str, FacilitySection] = Field(default_factory=dict)
+    plugin: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_facilities(self) -> "Config":
+        for name in self.facility:
+            if not name.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"facility name {name!r}: letters, digits, '-' and '_' only")
+        return self
+
+
+def read_config(path: Path) -> Config:
+    """Read and validate a configuration file. Raises ConfigError; nothing else has happened then."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        return Config.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    except ValidationError as error:
+        lines = [
+            f"{path}: {'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
+            for each in error.errors()
+        ]
+        raise ConfigError("\n".join(lines)) from error

@@ -1,0 +1,294 @@
+"""Outside calls: committed intents become submit and cancel calls, in sets, with look-up before retry."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+
+from cmd_daemon.engine.clock import Clock
+from cmd_daemon.engine.journal import Journal
+from cmd_daemon.engine.lanes import Lane
+from cmd_daemon.engine.orders import order_of, wants_attempts
+from cmd_daemon.hooks.ports import (
+    Absent,
+    Accepted,
+    DriverError,
+    Found,
+    JobOrder,
+    JobRef,
+    Refused,
+    Safety,
+    Unclear,
+    Verb,
+)
+from cmd_daemon.kernel import events as ev
+from cmd_daemon.kernel.entities import Job
+from cmd_daemon.kernel.outcome import ErrorClass
+from cmd_daemon.kernel.records import AttemptRow
+from cmd_daemon.kernel.states import JobState
+from cmd_daemon.kernel.view import View
+from cmd_daemon.observe.metrics import driver_call
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+SET_SIZE = 500
+"""Attempts in one call at most."""
+
+CALL_S = 120.0
+"""Seconds a driver may take for one call."""
+
+
+class CallFailed(Exception):
+    """A driver's call failed as a whole."""
+
+    def __init__(self, error_class: ErrorClass, message: str) -> None:
+        super().__init__(message)
+        self.error_class = error_class
+
+
+async def guarded(
+    lane: Lane, clock: Clock, verb: str, call: Awaitable[T], otherwise: ErrorClass
+) -> T:
+    """Await a driver's call with a deadline; the breaker learns how it went.
+
+    Raises CallFailed, with class `otherwise` for what the driver did not class itself.
+    """
+    with driver_call(lane.facility, lane.name, verb) as outcome:
+        try:
+            answer = await asyncio.wait_for(call, CALL_S)
+        except DriverError as error:
+            failed = CallFailed(error.error_class, str(error))
+        except TimeoutError:
+            failed = CallFailed(otherwise, f"{lane.name} did not answer in {CALL_S:.0f} s")
+        except Exception as error:
+            log.exception("a driver raised", facility=lane.facility, driver=lane.name, verb=verb)
+            failed = CallFailed(otherwise, f"{lane.name} failed: {type(error).__name__}: {error}")
+        else:
+            if lane.breaker.succeeded(clock.now()):
+                log.info("the driver works again", facility=lane.facility, driver=lane.name)
+            return answer
+        outcome.failed(failed.error_class)
+    if failed.error_class in (ErrorClass.TRANSIENT, ErrorClass.UNKNOWN) and lane.breaker.fail(
+        clock.now(), str(failed)
+    ):
+        log.error(
+            "circuit breaker opened", facility=lane.facility, driver=lane.name, problem=str(failed)
+        )
+    raise failed
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One intended call: for which attempt, and whether to look up first."""
+
+    job_id: int
+    attempt: int
+    look: bool = False
+
+
+class Calls:
+    """Makes the intended calls. One task a lane and verb: calls for the same lane never overlap."""
+
+    def __init__(
+        self, view: View, journal: Journal, clock: Clock, post: Callable[[ev.Event], None]
+    ) -> None:
+        self._view = view
+        self._journal = journal
+        self._clock = clock
+        self._post = post
+        self._queues: dict[tuple[str, str, str], asyncio.Queue[Call]] = {}
+
+    def open(self, lane: Lane) -> list[Awaitable[None]]:
+        """Make the lane's queues; returns the endless tasks that serve them."""
+        tasks: list[Awaitable[None]] = []
+        for verb, make in ((Verb.SUBMIT, self._submit), (Verb.CANCEL, self._cancel)):
+            queue: asyncio.Queue[Call] = asyncio.Queue()
+            self._queues[lane.facility, lane.name, verb] = queue
+            tasks.append(self._serve(lane, queue, make))
+        return tasks
+
+    def want(self, lane: Lane, verb: str, call: Call) -> None:
+        """The intent is committed: make the call."""
+        self._queues[lane.facility, lane.name, verb].put_nowait(call)
+
+    def depth(self, lane: Lane) -> int:
+        """Calls that wait to be made."""
+        return self._queues[lane.facility, lane.name, Verb.SUBMIT].qsize()
+
+    async def _serve(
+        self,
+        lane: Lane,
+        queue: asyncio.Queue[Call],
+        make: Callable[[Lane, list[Call]], Awaitable[None]],
+    ) -> None:
+        while True:
+            calls = [await queue.get()]
+            while len(calls) < SET_SIZE and not queue.empty():
+                calls.append(queue.get_nowait())
+            while lane.breaker.state(self._clock.now()) == "open":
+                await self._clock.wait(0.5)
+            try:
+                await make(lane, calls)
+            except Exception:
+                # Our own fault, not the driver's: nothing may be lost by it.
+                log.exception("a set of calls failed", facility=lane.facility, driver=lane.name)
+                for call in calls:
+                    self._fail(call, ErrorClass.UNKNOWN, "the daemon failed to make the call")
+
+    def _job(self, call: Call, state: JobState) -> Job | None:
+        job = self._view.jobs.get(call.job_id)
+        if job is None or job.attempt != call.attempt or job.state is not state:
+            return None
+        return job
+
+    def _fail(self, call: Call, error: ErrorClass, message: str, repeatable: bool = True) -> None:
+        self._post(
+            ev.SubmitFailed(
+                job_id=call.job_id,
+                attempt=call.attempt,
+                error_class=error,
+                message=message,
+                repeatable=repeatable,
+            )
+        )
+
+    async def _submit(self, lane: Lane, calls: list[Call]) -> None:
+        wanted: dict[str, tuple[Call, Job]] = {}
+        look: list[str] = []
+        for call in calls:
+            job = self._job(call, JobState.SUBMITTING)
+            if job is not None:
+                key = self._view.key(job)
+                wanted[key] = (call, job)
+                if job.cancelling or call.look:
+                    look.append(key)
+        safety = lane.driver.safety.get(Verb.SUBMIT, Safety.NEITHER)
+        if look:
+            await self._look_up(lane, look, wanted, safety)
+        if not wanted:
+            return
+        orders = await self._orders(wanted)
+        if not orders:
+            return
+        repeatable = safety is not Safety.NEITHER
+        try:
+            answers = await guarded(
+                lane, self._clock, Verb.SUBMIT, lane.driver.submit(orders), ErrorClass.UNKNOWN
+            )
+        except CallFailed as failed:
+            for call, _ in wanted.values():
+                self._fail(call, failed.error_class, str(failed), repeatable)
+            return
+        for answer in _answers(answers):
+            pair = wanted.pop(getattr(answer, "key", ""), None)
+            if pair is None:
+                log.warning("an answer nobody asked for", driver=lane.name, answer=repr(answer))
+                continue
+            call = pair[0]
+            match answer:
+                case Accepted(ref=str(ref)):
+                    self._post(ev.JobTaken(job_id=call.job_id, attempt=call.attempt, ref=ref))
+                case Refused(error_class=error, message=message):
+                    self._fail(call, error, str(message), repeatable)
+                case _:
+                    self._fail(
+                        call, ErrorClass.UNKNOWN, f"{lane.name} answered {answer!r}", repeatable
+                    )
+        for call, _ in wanted.values():
+            words = f"{lane.name} gave no answer for this attempt"
+            self._fail(call, ErrorClass.UNKNOWN, words, repeatable)
+
+    async def _look_up(
+        self, lane: Lane, keys: list[str], wanted: dict[str, tuple[Call, Job]], safety: Safety
+    ) -> None:
+        """Take out of `wanted` what is not to be submitted."""
+        if safety is Safety.NEITHER:
+            for key in keys:
+                call, _ = wanted.pop(key)
+                self._fail(
+                    call, ErrorClass.UNKNOWN, f"{lane.name} cannot be asked for its attempts", False
+                )
+            return
+        if safety is Safety.IDEMPOTENT:
+            keys = [key for key in keys if wanted[key][1].cancelling]
+            if not keys:
+                return
+        try:
+            answers = await guarded(
+                lane, self._clock, "find", lane.driver.find(keys), ErrorClass.TRANSIENT
+            )
+        except CallFailed as failed:
+            answers = [Unclear(key, str(failed)) for key in keys]
+        told = {getattr(answer, "key", ""): answer for answer in _answers(answers)}
+        for key in keys:
+            call, job = wanted[key]
+            match told.get(key):
+                case Found(ref=str(ref)):
+                    del wanted[key]
+                    self._post(ev.JobTaken(job_id=call.job_id, attempt=call.attempt, ref=ref))
+                case Absent():
+                    if job.cancelling:
+                        del wanted[key]
+                        self._post(ev.JobAbsent(job_id=call.job_id, attempt=call.attempt))
+                case other:
+                    del wanted[key]
+                    words = other.message if isinstance(other, Unclear) else "no answer"
+                    self._fail(call, ErrorClass.UNKNOWN, f"looked up at {lane.name}: {words}")
+
+    async def _orders(self, wanted: dict[str, tuple[Call, Job]]) -> list[JobOrder]:
+        sources = {key: wants_attempts(self._view, job) for key, (_, job) in wanted.items()}
+        ids = sorted({ident for ident in sources.values() if ident is not None})
+        former: dict[int, list[AttemptRow]] = {}
+        if ids:
+            for row in await self._journal.attempts_of(ids):
+                former.setdefault(row.job_id, []).append(row)
+        orders: list[JobOrder] = []
+        for key, (call, known) in list(wanted.items()):
+            job = self._job(call, JobState.SUBMITTING) or known
+            try:
+                orders.append(order_of(self._view, job, former.get(sources[key] or 0, [])))
+            except (ValueError, KeyError) as error:
+                del wanted[key]
+                self._fail(call, ErrorClass.PERMANENT, f"no order could be made: {error}")
+        return orders
+
+    async def _cancel(self, lane: Lane, calls: list[Call]) -> None:
+        wanted: dict[str, tuple[Call, JobRef]] = {}
+        for call in calls:
+            job = self._job(call, JobState.RUNNING)
+            if job is not None and job.cancelling:
+                key = self._view.key(job)
+                wanted[key] = (call, JobRef(key, job.ref or ""))
+        if not wanted:
+            return
+        try:
+            answers = await guarded(
+                lane,
+                self._clock,
+                Verb.CANCEL,
+                lane.driver.cancel([ref for _, ref in wanted.values()]),
+                ErrorClass.UNKNOWN,
+            )
+        except CallFailed as failed:
+            for call, _ in wanted.values():
+                self._cancel_failed(call, str(failed))
+            return
+        for answer in _answers(answers):
+            pair = wanted.pop(getattr(answer, "key", ""), None)
+            if pair is not None and not getattr(answer, "done", False):
+                self._cancel_failed(pair[0], str(getattr(answer, "message", "")))
+        for call, _ in wanted.values():
+            self._cancel_failed(call, f"{lane.name} gave no answer")
+        lane.wake.set()
+
+    def _cancel_failed(self, call: Call, message: str) -> None:
+        self._post(ev.CancelFailed(job_id=call.job_id, attempt=call.attempt, message=message))
+
+
+def _answers(answers: Any) -> Sequence[Any]:
+    """What a driver returned, as a list; nonsense counts as no answer."""
+    return list(answers) if isinstance(answers, Iterable) else []

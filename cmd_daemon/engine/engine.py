@@ -1,0 +1,441 @@
+"""The engine: the one loop that changes state, and everything that hangs on its changes."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from cmd_daemon.engine.calls import Call, Calls
+from cmd_daemon.engine.clock import Clock
+from cmd_daemon.engine.feed import Feed
+from cmd_daemon.engine.journal import Journal, Loaded
+from cmd_daemon.engine.lanes import Lane, Lanes
+from cmd_daemon.engine.observers import Observers
+from cmd_daemon.engine.placing import Placing
+from cmd_daemon.engine.polling import Polling
+from cmd_daemon.engine.splitting import Splitting
+from cmd_daemon.engine.timers import Timers
+from cmd_daemon.engine.writer import Pending, Writer
+from cmd_daemon.hooks.manager import Plugins
+from cmd_daemon.hooks.ports import DriverError, FacilityInfo, Host, Verb
+from cmd_daemon.kernel import events as ev
+from cmd_daemon.kernel.decide import decide
+from cmd_daemon.kernel.decision import Decision
+from cmd_daemon.kernel.draft import Refused
+from cmd_daemon.kernel.records import FacilityState, Record, RequestRow
+from cmd_daemon.kernel.states import Desired, JobState, StepState
+from cmd_daemon.kernel.view import View
+from cmd_daemon.observe import metrics
+
+log = structlog.get_logger()
+
+SLICE = 256
+"""Events decided before other tasks get a turn."""
+
+SWEEP = 500
+"""Groups of a cancelled campaign in one event."""
+
+
+class NotAccepting(Exception):
+    """The store takes no writes; the message says why. Nothing of the call was done."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """An event with somebody who waits for its commit."""
+
+    event: ev.Event
+    answer: asyncio.Future[Decision]
+    request: RequestRow | None = None
+
+
+@dataclass(slots=True)
+class Engine:
+    """Takes events, decides, commits, and then lets the outside know.
+
+    Build it, `recover`, then `run`. `post` and `ask` may be called from the loop's own thread only.
+    """
+
+    journal: Journal
+    clock: Clock
+    plugins: Plugins
+    facilities: Mapping[str, FacilityInfo]
+    host: Host
+    lanes_made: list[Lane]
+    view: View = field(default_factory=View)
+    drained: dict[str, FacilityState] = field(default_factory=dict)
+    lanes: Lanes = field(init=False)
+    feed: Feed = field(init=False)
+    writer: Writer = field(init=False)
+    timers: Timers = field(init=False)
+    calls: Calls = field(init=False)
+    polling: Polling = field(init=False)
+    splitting: Splitting = field(init=False)
+    placing: Placing = field(init=False)
+    observers: Observers = field(init=False)
+    recovered: bool = False
+    beats: int = 0
+    _inbox: deque[ev.Event | Asked] = field(default_factory=deque)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _seq: int = 0
+    _requests: dict[str, asyncio.Future[Decision]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.lanes = Lanes(self.view)
+        for lane in self.lanes_made:
+            self.lanes.add(lane)
+        self.writer = Writer(self.journal, self.clock, self._committed)
+        self.timers = Timers(self.clock, self.post)
+        self.calls = Calls(self.view, self.journal, self.clock, self.post)
+        self.polling = Polling(self.view, self.clock, self.post)
+        self.splitting = Splitting(self.view, self.plugins, self.host, self.post)
+        self.placing = Placing(
+            self.view, self.facilities, self.lanes, self.plugins, self.clock, self.post
+        )
+        self.observers = Observers(list(self.plugins.observers.values()))
+
+    # --- what others call -------------------------------------------------------------------
+
+    def post(self, event: ev.Event) -> None:
+        """Put an event into the inbox; nobody waits for it."""
+        self._inbox.append(event)
+        self._arrived.set()
+
+    async def ask(self, event: ev.Event, request: RequestRow | None = None) -> Decision:
+        """Put an event into the inbox and wait for its commit.
+
+        With `request`, its row is committed with the event, and the same request asked again while
+        it is under way shares the answer. Raises Refused if the event does not fit, NotAccepting if
+        the store takes no writes.
+        """
+        if self.writer.problem:
+            raise NotAccepting(self.writer.problem)
+        if request is not None and (running := self._requests.get(request.request_id)) is not None:
+            return await asyncio.shield(running)
+        answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        if request is not None:
+            self._requests[request.request_id] = answer
+            answer.add_done_callback(lambda _: self._requests.pop(request.request_id, None))
+        self._inbox.append(Asked(event, answer, request))
+        self._arrived.set()
+        return await asyncio.shield(answer)
+
+    def wake(self, facility: str, driver: str) -> None:
+        """A driver's hint that something changed outside. Loop thread only."""
+        lane = self.lanes.lanes.get((facility, driver))
+        if lane is not None:
+            lane.wake.set()
+
+    @property
+    def waiting(self) -> int:
+        """Events that are not decided yet."""
+        return len(self._inbox)
+
+    # --- start -------------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """Read the open state back and pick up every thread: timers, queues, calls, splits."""
+        loaded: Loaded = await self.journal.load_open()
+        view = self.view
+        view.load(
+            loaded.campaigns.values(),
+            loaded.steps.values(),
+            loaded.groups.values(),
+            loaded.jobs.values(),
+        )
+        view.next_id = loaded.highest_id + 1
+        self._seq = loaded.last_seq
+        self.feed = Feed(self.journal, loaded.last_seq)
+        self.drained = loaded.facilities
+        self.lanes.drained = {name for name, each in self.drained.items() if each.drained}
+        for campaign in view.campaigns.values():
+            self.placing.regions[campaign.id] = dict(await self.journal.regions(campaign.id))
+        for step in view.steps.values():
+            if step.state is StepState.PREPARING:
+                view.group_names[step.id] = await self.journal.group_names(step.id)
+            self.timers.note(step)
+        for group in view.groups.values():
+            self.timers.note(group)
+            self.placing.note(group)
+        for job in view.jobs.values():
+            self.timers.note(job)
+            self.lanes.note(job)
+        log.info(
+            "recovered",
+            campaigns=len(view.campaigns),
+            groups=len(view.groups),
+            jobs=len(view.jobs),
+            effects=len(loaded.effects),
+            last_seq=self._seq,
+        )
+        self.recovered = True
+
+    def _pick_up(self) -> None:
+        """After recovery: calls that may or may not have been made are looked up."""
+        for job in list(self.view.jobs.values()):
+            lane = self.lanes.of(job)
+            if lane is None:
+                continue
+            if job.state is JobState.SUBMITTING and job.due_at is None:
+                self.calls.want(lane, Verb.SUBMIT, Call(job.id, job.attempt, look=True))
+            elif job.state is JobState.RUNNING and job.cancelling:
+                self.calls.want(lane, Verb.CANCEL, Call(job.id, job.attempt))
+        for step in list(self.view.steps.values()):
+            self.splitting.note(step)
+        for campaign in list(self.view.campaigns.values()):
+            if campaign.desired is Desired.CANCEL:
+                self._sweep(campaign.id)
+
+    async def run(self) -> None:
+        """Run everything until cancelled; then leave all jobs as they are, to be adopted later.
+
+        Raises if a part that must not fail has failed.
+        """
+        if not self.recovered:
+            await self.recover()
+        async with asyncio.TaskGroup() as tasks:
+            for lane in self.lanes_made:
+                for serve in self.calls.open(lane):
+                    tasks.create_task(serve)  # type: ignore[arg-type]
+                tasks.create_task(self._start_lane(lane))
+            tasks.create_task(self.writer.run())
+            tasks.create_task(self.timers.run())
+            tasks.create_task(self.placing.run())
+            for observing in self.observers.tasks():
+                tasks.create_task(observing)
+            self._pick_up()
+            tasks.create_task(self._loop())
+            tasks.create_task(self._watch_breakers())
+
+    async def _start_lane(self, lane: Lane) -> None:
+        """Start a driver, as often as it takes; then observe its attempts."""
+        pause = 1.0
+        while not lane.started:
+            try:
+                await asyncio.wait_for(lane.driver.start(), 120.0)
+                lane.started = True
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+                lane.breaker.fail(self.clock.now(), f"does not start: {error}")
+                log.error(
+                    "a driver does not start",
+                    facility=lane.facility,
+                    driver=lane.name,
+                    problem=str(error),
+                    permanent=isinstance(error, DriverError),
+                )
+                await self.clock.wait(pause)
+                pause = min(pause * 2, 60.0)
+        lane.breaker.succeeded(self.clock.now())
+        self.lanes.touch(lane)
+        self._arrived.set()
+        await self.polling.run(lane)
+
+    async def _watch_breakers(self) -> None:
+        """A lane whose breaker's pause is over gets its try."""
+        while True:
+            await self.clock.wait(1.0)
+            now = self.clock.now()
+            for lane in self.lanes_made:
+                if lane.queue and lane.breaker.state(now) == "half-open":
+                    self.lanes.touch(lane)
+                    self._arrived.set()
+
+    # --- the loop ----------------------------------------------------------------------------
+
+    async def _loop(self) -> None:
+        while True:
+            if not self._inbox:
+                self._arrived.clear()
+                self._admit()
+                self.writer.want()
+                if not self._inbox:
+                    await self._arrived.wait()
+            self.beats += 1
+            for _ in range(min(len(self._inbox), SLICE)):
+                item = self._inbox.popleft()
+                if isinstance(item, Asked):
+                    self._answer(item)
+                else:
+                    self._decide(item)
+            self._admit()
+            self.writer.want()
+            metrics.inbox_depth.set(len(self._inbox))
+            if self.writer.full:
+                await self.writer.room()
+            else:
+                await asyncio.sleep(0)
+
+    def _admit(self) -> None:
+        now = self.clock.now()
+        for admission in self.lanes.admissions(now):
+            self._decide(admission)
+            if self.writer.full:
+                # The rest stays queued: the lane is looked at again with the next event.
+                job = self.view.jobs.get(admission.job_id)
+                lane = self.lanes.of(job) if job is not None else None
+                if lane is not None:
+                    self.lanes.touch(lane)
+                self._arrived.set()
+                return
+
+    def _answer(self, asked: Asked) -> None:
+        if asked.answer.done():
+            return
+        if self.writer.problem:
+            asked.answer.set_exception(NotAccepting(self.writer.problem))
+            return
+        if isinstance(asked.event, ev.FacilityDrained):
+            decision = self._drain(asked.event)
+        else:
+            try:
+                decision = decide(self.view, asked.event, self.clock.now())
+            except Refused as refused:
+                asked.answer.set_exception(refused)
+                return
+            except Exception as error:
+                log.exception("an event could not be decided", event=type(asked.event).__name__)
+                asked.answer.set_exception(error)
+                return
+            self._apply(decision)
+        if asked.request is not None:
+            self.writer.pending.batch.requests.append(asked.request)
+        future = asked.answer
+        self.writer.pending.answers.append(
+            lambda: None if future.done() else future.set_result(decision)
+        )
+        if isinstance(asked.event, ev.CampaignCancelled):
+            self._sweep(asked.event.campaign_id)
+        elif isinstance(asked.event, ev.CampaignResumed):
+            self._resume(asked.event.campaign_id)
+
+    def _decide(self, event: ev.Event) -> None:
+        try:
+            decision = decide(self.view, event, self.clock.now())
+        except Refused as refused:
+            log.warning(
+                "an event was refused", cause=refused.event, name=refused.name, why=str(refused)
+            )
+            return
+        except Exception:
+            # A fault of ours: the event is dropped, the world will be observed again.
+            log.exception("an event could not be decided", event=repr(event)[:500])
+            return
+        if decision:
+            self._apply(decision)
+
+    def _apply(self, decision: Decision) -> None:
+        view, pending = self.view, self.writer.pending
+        expected: dict[int, int] = {}
+        for known, changed in (
+            (view.campaigns, decision.campaigns),
+            (view.steps, decision.steps),
+            (view.groups, decision.groups),
+            (view.jobs, decision.jobs),
+        ):
+            for ident in changed:
+                if ident not in decision.created:
+                    expected[ident] = known[ident].version
+        pending.batch.add(decision, expected)
+        for record in decision.records:
+            self._seq += 1
+            record.seq = self._seq
+        pending.effects += decision.effects
+        pending.recalls += decision.recalls
+        view.apply(decision)
+        for step in decision.steps.values():
+            self.timers.note(step)
+            self.splitting.note(step)
+        for group in decision.groups.values():
+            if group.due_at is not None:
+                self.timers.note(group)
+            self.placing.note(group)
+        for job in decision.jobs.values():
+            if job.due_at is not None:
+                self.timers.note(job)
+            self.lanes.note(job)
+
+    def _resume(self, campaign_id: int) -> None:
+        self.lanes.resume(campaign_id)
+        self.placing.resume(campaign_id)
+        for step_id in self.view.steps_of[campaign_id].values():
+            self.splitting.note(self.view.steps[step_id])
+
+    def _sweep(self, campaign_id: int) -> None:
+        groups = self.view.open_groups(campaign_id)
+        for start in range(0, len(groups), SWEEP):
+            self.post(
+                ev.GroupsSwept(
+                    campaign_id=campaign_id, group_ids=tuple(groups[start : start + SWEEP])
+                )
+            )
+
+    def _drain(self, event: ev.FacilityDrained) -> Decision:
+        now = self.clock.now()
+        former = self.drained.get(event.facility)
+        state = FacilityState(
+            event.facility,
+            event.drained,
+            event.reason,
+            event.actor,
+            now,
+            former.limits if former is not None else None,
+        )
+        words = ("ACTIVE", "DRAINED")
+        self._seq += 1
+        record = Record(
+            "facility",
+            f"facilities/{event.facility}",
+            None,
+            None,
+            None,
+            None,
+            words[former is not None and former.drained],
+            words[event.drained],
+            type(event).__name__,
+            event.actor,
+            now,
+            event.reason,
+            event.facility,
+            request_id=event.request_id,
+            seq=self._seq,
+        )
+        self.drained[event.facility] = state
+        batch = self.writer.pending.batch
+        batch.facilities[event.facility] = state
+        batch.records.append(record)
+        if event.drained:
+            self.lanes.drained.add(event.facility)
+        else:
+            self.lanes.undrain(event.facility)
+        return Decision(records=[record], next_id=self.view.next_id)
+
+    # --- after the commit ----------------------------------------------------------------------
+
+    def _committed(self, taken: Pending, seconds: float) -> None:
+        for effect in taken.effects:
+            job = self.view.jobs.get(effect.job_id)
+            lane = self.lanes.lanes.get((effect.facility, effect.driver))
+            if job is not None and lane is not None:
+                # An uncertain job's attempt is made known again by a look-up, never blindly.
+                look = effect.verb == Verb.SUBMIT and job.submit_tries > 0
+                self.calls.want(lane, effect.verb, Call(job.id, effect.attempt, look))
+        for ident in taken.recalls:
+            job = self.view.jobs.get(ident)
+            lane = self.lanes.of(job) if job is not None else None
+            if job is not None and lane is not None:
+                self.calls.want(lane, Verb.SUBMIT, Call(job.id, job.attempt, look=True))
+        for answer in taken.answers:
+            answer()
+        records = taken.batch.records
+        self.feed.publish(records)
+        self.observers.publish(records)
+        metrics.commit_seconds.observe(seconds)
+        metrics.commit_events.observe(len(records))
+        counts: dict[tuple[str, str], int] = {}
+        for record in records:
+            key = (record.kind, record.to_state)
+            counts[key] = counts.get(key, 0) + 1
+        for (kind, state), count in counts.items():
+            metrics.events_total.labels(kind, state).inc(count)

@@ -1,0 +1,51 @@
+"""The feed of committed events, for watchers and observers."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from cmd_daemon.engine.journal import Journal
+from cmd_daemon.kernel.records import Record
+
+KEPT = 20_000
+"""Events kept in memory; a reader further behind is served by the store."""
+
+
+class Feed:
+    """Committed events in order. Readers come with the last sequence number they have seen and are
+    never waited for: one that falls behind reads on from the store."""
+
+    def __init__(self, journal: Journal, last_seq: int) -> None:
+        self._journal = journal
+        self._kept: deque[Record] = deque(maxlen=KEPT)
+        self._more = asyncio.Event()
+        self.last_seq = last_seq
+
+    def publish(self, records: Sequence[Record]) -> None:
+        """Events that have just been committed, in order."""
+        if not records:
+            return
+        self._kept.extend(records)
+        self.last_seq = records[-1].seq
+        self._more.set()
+        self._more = asyncio.Event()
+
+    async def after(self, seq: int, limit: int) -> Sequence[Record]:
+        """Up to `limit` events after `seq`, without waiting; empty if there are none yet."""
+        if seq >= self.last_seq:
+            return ()
+        if not self._kept or self._kept[0].seq > seq + 1:
+            return await self._journal.events(seq, min(limit, 1000))
+        skip = seq + 1 - self._kept[0].seq
+        end = min(skip + limit, len(self._kept))
+        return [self._kept[i] for i in range(skip, end)]
+
+    async def wait(self, seq: int, timeout_s: float) -> bool:
+        """Wait for an event after `seq`; False if none came in time."""
+        if self.last_seq > seq:
+            return True
+        try:
+            await asyncio.wait_for(self._more.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,44 @@
+"""What the engine needs of a store."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from cmd_daemon.kernel.decision import Batch
+from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
+from cmd_daemon.kernel.records import AttemptRow, Effect, FacilityState, Record
+
+
+class Loaded(Protocol):
+    """Everything that is open, as it stands in the store at start."""
+
+    campaigns: dict[int, Campaign]
+    steps: dict[int, Step]
+    groups: dict[int, Group]
+    jobs: dict[int, Job]
+    effects: dict[str, Effect]
+    facilities: dict[str, FacilityState]
+    last_seq: int
+    highest_id: int
+
+
+class Journal(Protocol):
+    """The store, as far as the engine is concerned."""
+
+    async def load_open(self) -> Loaded:
+        """Everything that is open."""
+
+    async def commit(self, batch: Batch) -> None:
+        """Write a batch in one transaction. Raises StoreUnavailable if nothing was written and the
+        same batch may be committed later."""
+
+    async def group_names(self, step_id: int) -> set[str]:
+        """Names of all groups of a step."""
+
+    async def regions(self, campaign_id: int) -> Mapping[str, str]:
+        """Where each region of a campaign was placed last."""
+
+    async def attempts_of(self, job_ids: Sequence[int]) -> Sequence[AttemptRow]:
+        """All finished attempts of these jobs, oldest first."""
+
+    async def events(self, after_seq: int = 0, limit: int = 1000) -> Sequence[Record]:
+        """Committed events with a greater sequence number, in order, at most 1000."""

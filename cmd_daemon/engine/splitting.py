@@ -1,0 +1,122 @@
+"""Splitting: steps in PREPARING become groups, by the splitter their file names."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+
+from cmd_daemon.hooks.manager import PluginError, Plugins
+from cmd_daemon.hooks.ports import DataShare, DriverError, Host, SplitRequest, Splitter
+from cmd_daemon.hooks.review import GroupReview
+from cmd_daemon.kernel import events as ev
+from cmd_daemon.kernel.entities import Step
+from cmd_daemon.kernel.outcome import ErrorClass
+from cmd_daemon.kernel.policy import StepPolicy
+from cmd_daemon.kernel.states import Desired, StepState
+from cmd_daemon.kernel.view import View
+from cmd_daemon.spec import share_problems, split_request
+
+log = structlog.get_logger()
+
+CHUNK = 500
+"""Groups made by one event: the loop is never held up for long."""
+
+SPLIT_S = 900.0
+"""Seconds a splitter may take."""
+
+
+async def ask_splitter(
+    splitters: Mapping[str, Splitter], name: str, request: SplitRequest, host: Host
+) -> Sequence[DataShare]:
+    """The shares. Raises DriverError, also for what the splitter did not class itself."""
+    splitter = splitters.get(name)
+    if splitter is None:
+        raise DriverError(ErrorClass.PERMANENT, f"no plugin brings the splitter {name!r}")
+    try:
+        shares = await asyncio.wait_for(splitter.split(request, host), SPLIT_S)
+    except DriverError:
+        raise
+    except TimeoutError:
+        raise DriverError(
+            ErrorClass.TRANSIENT, f"splitter {name} did not answer in {SPLIT_S:.0f} s"
+        ) from None
+    except Exception as error:
+        log.exception("a splitter raised", splitter=name)
+        words = f"splitter {name} failed: {type(error).__name__}: {error}"
+        raise DriverError(ErrorClass.PERMANENT, words) from error
+    return list(shares)
+
+
+class Splitting:
+    """One task a step that is being split; nothing is stored until the shares come in as events."""
+
+    def __init__(
+        self, view: View, plugins: Plugins, host: Host, post: Callable[[ev.Event], None]
+    ) -> None:
+        self._view = view
+        self._plugins = plugins
+        self._host = host
+        self._post = post
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def note(self, step: Step) -> None:
+        """Take in a step that has changed."""
+        if (
+            step.state is not StepState.PREPARING
+            or step.due_at is not None
+            or step.id in self._tasks
+            or self._view.campaigns[step.campaign_id].desired is not Desired.RUN
+        ):
+            return
+        task = asyncio.create_task(self._split(step.id), name=f"split {step.name}")
+        self._tasks[step.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(step.id, None))
+
+    async def stop(self) -> None:
+        """End all splitting; it is done again after a restart."""
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _split(self, step_id: int) -> None:
+        step = self._view.steps[step_id]
+        campaign = self._view.campaigns[step.campaign_id].name
+        request = split_request(campaign, step.name, step.policy)
+        try:
+            shares = await ask_splitter(
+                self._plugins.splitters, step.policy.split.splitter, request, self._host
+            )
+            if problems := share_problems(shares):
+                raise DriverError(ErrorClass.PERMANENT, "; ".join(problems))
+            groups = [self._new_group(campaign, step.name, step.policy, each) for each in shares]
+        except (DriverError, PluginError) as error:
+            kind = error.error_class if isinstance(error, DriverError) else ErrorClass.PERMANENT
+            self._post(ev.SplitFailed(step_id=step_id, error_class=kind, message=str(error)))
+            return
+        for start in range(0, max(len(groups), 1), CHUNK):
+            chunk = tuple(groups[start : start + CHUNK])
+            self._post(
+                ev.StepSplit(step_id=step_id, groups=chunk, last=start + CHUNK >= len(groups))
+            )
+
+    def _new_group(
+        self, campaign: str, step: str, policy: StepPolicy, share: DataShare
+    ) -> ev.NewGroup:
+        kept: dict[str, Any] = {
+            name: value
+            for name, value in (
+                ("name", share.name),
+                ("where", share.where),
+                ("region", share.region),
+                ("size", share.size),
+                ("data", dict(share.data)),
+            )
+            if value
+        }
+        jobs = self._plugins.plan_group(GroupReview(campaign, step, policy, share))
+        if jobs is not None:
+            kept["jobs"] = [asdict(job) for job in jobs]
+        return ev.NewGroup(share.name, json.dumps(kept), share.region, jobs)

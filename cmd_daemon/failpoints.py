@@ -1,0 +1,29 @@
+"""Failpoints: named places where a crash test may kill the daemon. Do nothing in production.
+
+The environment variable CMD_FAILPOINT holds `name` or `name:n`: the process kills itself with SIGKILL
+when the place is reached for the n-th time.
+"""
+
+import os
+import signal
+
+_name, _, _count = os.environ.get("CMD_FAILPOINT", "").partition(":")
+_left = int(_count) if _count.isdigit() else 1
+
+NAMES = (
+    "before-commit",
+    "after-commit",
+    "before-submit",
+    "after-submit",
+    "before-answer",
+)
+
+
+def failpoint(name: str) -> None:
+    """Die here if the test asked for it."""
+    global _left
+    if name != _name:
+        return
+    _left -= 1
+    if _left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,121 @@
+"""`decide`: one event in, all its consequences out. Pure: no clock, no I/O, no state of its own."""
+
+from collections.abc import Callable
+from typing import Any
+
+from cmd_daemon.kernel import events as ev
+from cmd_daemon.kernel import on_campaign, on_group, on_job, on_step
+from cmd_daemon.kernel.decision import Decision
+from cmd_daemon.kernel.draft import Draft, Refused
+from cmd_daemon.kernel.rollup import settle_campaign
+from cmd_daemon.kernel.states import FINAL_CAMPAIGN, CampaignState, Desired
+from cmd_daemon.kernel.view import View
+
+
+def _timer_fired(draft: Draft, event: ev.TimerFired) -> None:
+    view, ident = draft.view, event.entity_id
+    if ident in view.jobs:
+        if view.jobs[ident].due_at == event.due_at:
+            on_job.timer_fired(draft, draft.job(ident))
+    elif ident in view.groups:
+        if view.groups[ident].due_at == event.due_at:
+            on_group.timer_fired(draft, draft.group(ident))
+    elif ident in view.steps and view.steps[ident].due_at == event.due_at:
+        draft.step(ident).due_at = None
+
+
+HANDLERS: dict[type[ev.Event], Callable[[Draft, Any], None]] = {
+    ev.CampaignApplied: on_campaign.applied,
+    ev.CampaignStarted: on_campaign.started,
+    ev.CampaignPaused: on_campaign.paused,
+    ev.CampaignResumed: on_campaign.resumed,
+    ev.CampaignCancelled: on_campaign.cancelled,
+    ev.CampaignArchived: on_campaign.archived,
+    ev.GroupsSwept: on_campaign.swept,
+    ev.StepSplit: on_step.split,
+    ev.SplitFailed: on_step.split_failed,
+    ev.StepSigned: on_step.signed,
+    ev.StepReleased: on_step.released,
+    ev.GroupPlaced: on_group.placed,
+    ev.GroupNotPlaced: on_group.not_placed,
+    ev.GroupRetried: on_group.retried,
+    ev.GroupAccepted: on_group.accepted,
+    ev.GroupRejected: on_group.rejected,
+    ev.GroupHeld: on_group.held,
+    ev.GroupReleased: on_group.released,
+    ev.JobAdmitted: on_job.admitted,
+    ev.JobTaken: on_job.taken,
+    ev.SubmitFailed: on_job.submit_failed,
+    ev.JobAbsent: on_job.absent,
+    ev.JobSeen: on_job.seen,
+    ev.JobEnded: on_job.ended,
+    ev.JobGone: on_job.gone,
+    ev.CancelFailed: on_job.cancel_failed,
+    ev.TimerFired: _timer_fired,
+}
+
+
+def decide(view: View, event: ev.Event, now: int) -> Decision:
+    """The decision on an event at a moment (microseconds UTC).
+
+    Observations about something that is over give an empty decision. Raises Refused for a person's
+    wish that does not fit; the view is never touched.
+    """
+    draft = Draft(view, event, now)
+    match event:
+        case ev.CampaignApplied(campaign_id=int(ident)) | ev.CampaignEvent(campaign_id=ident):
+            campaign = view.campaigns.get(ident)
+            if isinstance(event, ev.GroupsSwept):
+                if campaign is None or campaign.state in FINAL_CAMPAIGN:
+                    return _nothing(draft)
+            elif campaign is None:
+                raise _over("campaign", event)
+            elif campaign.state in FINAL_CAMPAIGN and not isinstance(event, ev.CampaignArchived):
+                raise draft.refuse(campaign, f"It is {campaign.state}, which is final.")
+        case ev.StepSigned(step_id=ident) | ev.StepReleased(step_id=ident):
+            if ident not in view.steps:
+                raise _over("step", event)
+            _check_live(draft, view.steps[ident].campaign_id, event)
+        case (
+            ev.GroupRetried(group_id=ident)
+            | ev.GroupAccepted(group_id=ident)
+            | ev.GroupRejected(group_id=ident)
+            | ev.GroupHeld(group_id=ident)
+            | ev.GroupReleased(group_id=ident)
+        ):
+            if ident not in view.groups:
+                raise _over("group", event)
+            group = view.groups[ident]
+            if not (
+                isinstance(event, ev.GroupRejected | ev.GroupReleased)
+                and on_group.stuck(view, group)
+            ):
+                _check_live(draft, group.campaign_id, event)
+    HANDLERS[type(event)](draft, event)
+    decision = draft.decision
+    # Whatever ended a step or took the last job from outside, it is seen here.
+    for changed in decision.campaigns.values():
+        settle_campaign(draft, changed)
+    decision.next_id = draft.next_id
+    return decision
+
+
+def _nothing(draft: Draft) -> Decision:
+    draft.decision.next_id = draft.next_id
+    return draft.decision
+
+
+def _check_live(draft: Draft, campaign_id: int, event: ev.Event) -> None:
+    campaign = draft.view.campaigns[campaign_id]
+    if campaign.state in FINAL_CAMPAIGN:
+        raise draft.refuse(campaign, f"The campaign is {campaign.state}, which is final.")
+    if campaign.desired is Desired.CANCEL:
+        raise draft.refuse(campaign, "The campaign is being cancelled: its work ends by itself.")
+    if campaign.state is CampaignState.DRAFT:
+        raise draft.refuse(campaign, "The campaign is a DRAFT: start it first.")
+
+
+def _over(kind: str, event: ev.Event) -> Refused:
+    return Refused(
+        "", "final", type(event).__name__, f"This {kind} is final: nothing can change it."
+    )

@@ -1,0 +1,245 @@
+"""Everything that can happen: what persons ask for, and what the outside world is seen to do.
+
+An event is a wish or an observation, never a change: `decide` says what follows from it. Each carries
+who caused it (`actor`), why (`reason`), and the `request_id` of the call it came with.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cmd_daemon.kernel.outcome import ErrorClass, Outcome
+from cmd_daemon.kernel.policy import JobTemplate, StepPolicy
+
+DAEMON = "daemon"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events."""
+
+    actor: str = DAEMON
+    reason: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignEvent(Event):
+    """An event about one campaign."""
+
+    campaign_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignApplied(Event):
+    """A validated campaign file: new (`campaign_id` None) or a new version. `steps` in an order in
+    which each comes after those it names; `changes` is the JSON list of differences."""
+
+    campaign_id: int | None
+    name: str
+    owner: str
+    ticket: str
+    text: str
+    parameters: str
+    digest: str
+    steps: Mapping[str, StepPolicy]
+    changes: str | None = None
+    start: bool = False
+
+
+class CampaignStarted(CampaignEvent):
+    """A person starts a campaign in DRAFT."""
+
+
+class CampaignPaused(CampaignEvent):
+    """A person wants nothing new submitted."""
+
+
+class CampaignResumed(CampaignEvent):
+    """A person takes a pause back."""
+
+
+class CampaignCancelled(CampaignEvent):
+    """A person wants the campaign and its outside work ended."""
+
+
+class CampaignArchived(CampaignEvent):
+    """A person puts a final campaign away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupsSwept(CampaignEvent):
+    """The engine's sweep of a cancelled campaign reached these groups."""
+
+    group_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEvent(Event):
+    """An event about one step."""
+
+    step_id: int
+
+
+class StepSigned(StepEvent):
+    """A person signs a breakpoint."""
+
+
+class StepReleased(StepEvent):
+    """A person wants a held step tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewGroup:
+    """A group a splitter made: its name, its share as a JSON text, its region, and its jobs if a
+    plugin planned others than the step's (they are in the share too)."""
+
+    name: str
+    share: str
+    region: str | None = None
+    jobs: tuple[JobTemplate, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSplit(StepEvent):
+    """Some more, or the `last`, shares of a step in PREPARING. Names that are there are passed over."""
+
+    groups: tuple[NewGroup, ...]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitFailed(StepEvent):
+    """The splitter could not answer."""
+
+    error_class: ErrorClass
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupEvent(Event):
+    """An event about one group."""
+
+    group_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPlaced(GroupEvent):
+    """A selector decided. `drivers` maps job kinds to the facility's drivers; `factors` is JSON."""
+
+    facility: str
+    drivers: Mapping[str, str]
+    algorithm: str = ""
+    factors: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupNotPlaced(GroupEvent):
+    """No facility will do, now or (`permanent`) ever."""
+
+    message: str
+    permanent: bool
+    algorithm: str = ""
+    factors: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRetried(GroupEvent):
+    """A person wants a new attempt: `mode` "", "missing-only" or "from-start"."""
+
+    mode: str = ""
+
+
+class GroupAccepted(GroupEvent):
+    """A person takes the group with its losses."""
+
+
+class GroupRejected(GroupEvent):
+    """A person leaves the group out for good."""
+
+
+class GroupHeld(GroupEvent):
+    """A person wants nothing more submitted for the group."""
+
+
+class GroupReleased(GroupEvent):
+    """A person takes a hold back, or wants an uncertain job looked up again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEvent(Event):
+    """An event about one attempt of one job; one about another attempt than the current is void."""
+
+    job_id: int
+    attempt: int
+
+
+class JobAdmitted(JobEvent):
+    """There is a slot: a new attempt may be submitted. `attempt` is the last one used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobTaken(JobEvent):
+    """The outside system has the attempt, by an answer or by a look-up."""
+
+    ref: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitFailed(JobEvent):
+    """The outside system did not clearly take the attempt. `repeatable`: the same call may be made
+    again, or a look-up tells."""
+
+    error_class: ErrorClass
+    message: str
+    repeatable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAbsent(JobEvent):
+    """A look-up proved that the outside system does not hold the attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSeen(JobEvent):
+    """The attempt is queued or running outside; `progress` is a JSON text."""
+
+    running: bool
+    progress: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEnded(JobEvent):
+    """The attempt is over. `memory` is what it had asked for, in bytes."""
+
+    outcome: Outcome
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobGone(JobEvent):
+    """The outside system no longer knows the attempt."""
+
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelFailed(JobEvent):
+    """The outside system could not be asked to end the attempt."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired(Event):
+    """The timer `due_at` of an entity has come; void if the entity's timer is another by now."""
+
+    entity_id: int
+    due_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacilityDrained(Event):
+    """A person drains (or with `drained` False undrains) a facility. Changes no campaign state."""
+
+    facility: str
+    drained: bool = field(default=True)

@@ -1,0 +1,69 @@
+"""Prometheus metrics of the daemon, in a registry of their own."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+registry = CollectorRegistry()
+
+events_total = Counter(
+    "cmd_events", "Committed events by entity and new state.", ["kind", "state"], registry=registry
+)
+commit_seconds = Histogram(
+    "cmd_commit_seconds",
+    "Seconds a commit takes.",
+    registry=registry,
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
+commit_events = Histogram(
+    "cmd_commit_events",
+    "Events in one commit.",
+    registry=registry,
+    buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10000),
+)
+inbox_depth = Gauge("cmd_inbox_events", "Events that wait to be decided.", registry=registry)
+watchers = Gauge("cmd_watchers", "Open event watches.", registry=registry)
+accepting = Gauge("cmd_accepting", "1 if the store takes writes.", registry=registry)
+accepting.set(1)
+rpc_seconds = Histogram(
+    "cmd_rpc_seconds", "Seconds an API call takes.", ["method", "code"], registry=registry
+)
+driver_seconds = Histogram(
+    "cmd_driver_seconds",
+    "Seconds a driver's call takes.",
+    ["facility", "driver", "verb"],
+    registry=registry,
+)
+driver_errors = Counter(
+    "cmd_driver_errors",
+    "Driver calls that failed as a whole.",
+    ["facility", "driver", "verb", "error"],
+    registry=registry,
+)
+observer_dropped = Counter(
+    "cmd_observer_dropped", "Events an observer was too slow for.", ["observer"], registry=registry
+)
+
+
+@dataclass(slots=True)
+class DriverCall:
+    """A call under way."""
+
+    facility: str
+    driver: str
+    verb: str
+
+    def failed(self, error: str) -> None:
+        """The call failed as a whole."""
+        driver_errors.labels(self.facility, self.driver, self.verb, error).inc()
+
+
+@contextmanager
+def driver_call(facility: str, driver: str, verb: str) -> Iterator[DriverCall]:
+    """Measure one call of a driver."""
+    began = time.perf_counter()
+    yield DriverCall(facility, driver, verb)
+    driver_seconds.labels(facility, driver, verb).observe(time.perf_counter() - began)

@@ -1,0 +1,100 @@
+"""The jobs that each group of a step has, in the order of their chain.
+
+gather -> before scripts -> process -> collect -> scatter -> keep -> archive -> after scripts ->
+purge; what a step does not ask for is left out.
+"""
+
+from typing import Any
+
+from cmd_daemon.kernel.policy import JobTemplate
+from cmd_daemon.kernel.states import JobKind
+from cmd_daemon.spec.model import ScriptSection, StepSection
+
+PROCESS = "process"
+COLLECT = "collect"
+
+
+def job_templates(step: StepSection, origins: tuple[str, ...] = ()) -> tuple[JobTemplate, ...]:
+    """The templates of a step with its defaults filled in; `origins` are the chained collections of
+    the steps it comes after, which a gather reads. None at all for a breakpoint."""
+    if step.breakpoint is not None:
+        return ()
+    jobs: list[JobTemplate] = []
+    if step.gather is not None:
+        gathered = {**_given(step.gather), "at": step.at, "collections": list(origins)}
+        jobs += _moves("gather", gathered)
+    jobs += [_script(f"before-{i}", s) for i, s in enumerate(step.before or [], start=1)]
+    if step.pipeline is not None:
+        jobs.append(_process(step))
+        jobs.append(JobTemplate(COLLECT, JobKind.COLLECT))
+    if step.scatter is not None:
+        jobs += _moves("scatter", _given(step.scatter))
+    if step.keep is not None:
+        jobs += _moves("keep", _given(step.keep))
+    if step.archive is not None:
+        params = _given(step.archive)
+        if step.archive.bundle is not None:
+            jobs.append(JobTemplate("archive-bundle", JobKind.BUNDLE, params))
+        jobs.append(JobTemplate("archive-register", JobKind.REGISTER, params))
+        jobs.append(JobTemplate("archive-transfer", JobKind.TRANSFER, params))
+    jobs += [_script(f"after-{i}", s) for i, s in enumerate(step.then or [], start=1)]
+    if step.discard is not None:
+        jobs.append(JobTemplate("purge", JobKind.PURGE, {"datasets": list(step.discard)}))
+    return tuple(jobs)
+
+
+def needs(step: StepSection) -> dict[str, list[JobKind]]:
+    """The kinds of jobs the step needs, by the key of the file that asks for them."""
+    keys = {
+        "before": "before",
+        "after": "then",
+        "process": "pipeline",
+        "collect": "pipeline",
+        "purge": "discard",
+    }
+    kinds: dict[str, list[JobKind]] = {}
+    for job in job_templates(step):
+        word = job.name.split("-")[0]
+        needed = kinds.setdefault(keys.get(word, word), [])
+        if job.kind not in needed:
+            needed.append(job.kind)
+    return kinds
+
+
+def _process(step: StepSection) -> JobTemplate:
+    params: dict[str, Any] = dict(step.params or {})
+    params["pipeline"] = step.pipeline
+    params["config"] = dict(step.config or {})
+    if step.resources is not None and step.resources.processes is not None:
+        params["processes"] = step.resources.processes
+    return JobTemplate(PROCESS, JobKind.PROCESS, params, driver=step.driver)
+
+
+def _script(name: str, script: ScriptSection) -> JobTemplate:
+    params = {
+        "script": script.script,
+        "args": [_word(a) for a in script.args],
+        "env": {k: _word(v) for k, v in script.env.items()},
+    }
+    return JobTemplate(name, JobKind.SCRIPT, params, timeout_s=script.timeout)
+
+
+def _moves(name: str, params: dict[str, Any]) -> list[JobTemplate]:
+    """Datasets that go from one Butler to another: made known, moved, taken in."""
+    steps = (
+        (f"{name}-register", JobKind.REGISTER),
+        (f"{name}-transfer", JobKind.TRANSFER),
+        (f"{name}-ingest", JobKind.INGEST),
+    )
+    return [JobTemplate(n, kind, params) for n, kind in steps]
+
+
+def _given(section: Any) -> dict[str, Any]:
+    return dict(section.model_dump(exclude_none=True))
+
+
+def _word(value: Any) -> str:
+    """A script's argument as text; true and false as in the file."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -1,0 +1,132 @@
+"""What the engine loads at start-up: everything that is not over yet, streamed row by row."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
+from cmd_daemon.kernel.records import Effect, FacilityState
+from cmd_daemon.kernel.states import FINAL_GROUP, CampaignState
+from cmd_daemon.store import codec, tables
+from cmd_daemon.store.reading import columns
+from cmd_daemon.store.tables import (
+    campaigns,
+    effects,
+    events,
+    facilities,
+    groups,
+    jobs,
+    placements,
+    steps,
+)
+
+_CHUNK = 5000
+"""Rows fetched at once: few visits to the reader's thread, little held twice."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """The open state by id: campaigns that are not ARCHIVED, all their steps, their groups that are
+    not final, and every job of those groups. `highest_id` is the largest id given to anything ever,
+    `last_seq` the last event's."""
+
+    campaigns: dict[int, Campaign] = field(default_factory=dict)
+    steps: dict[int, Step] = field(default_factory=dict)
+    groups: dict[int, Group] = field(default_factory=dict)
+    jobs: dict[int, Job] = field(default_factory=dict)
+    effects: dict[str, Effect] = field(default_factory=dict)
+    facilities: dict[str, FacilityState] = field(default_factory=dict)
+    last_seq: int = 0
+    highest_id: int = 0
+
+
+def _open() -> ColumnElement[bool]:
+    """Groups that are not over, said so that the partial index serves."""
+    return and_(
+        tables.unfinished(groups),
+        groups.c.state.not_in(sorted(state.value for state in FINAL_GROUP)),
+    )
+
+
+def _live() -> ColumnElement[bool]:
+    return campaigns.c.state != CampaignState.ARCHIVED.value
+
+
+class Loading:
+    """The start-up half of the store."""
+
+    _readers: AsyncEngine
+
+    async def load_open(self) -> Loaded:
+        """All that is not over. Call before the first commit of this daemon."""
+        loaded = Loaded()
+        async with self._readers.connect() as connection:
+            query = select(*columns(campaigns, codec.CAMPAIGN)).where(_live())
+            async for row in _stream(connection, query):
+                loaded.campaigns[row[0]] = codec.campaign_of(row)
+            live = select(campaigns.c.id).where(_live())
+            query = select(*columns(steps, codec.STEP)).where(steps.c.campaign_id.in_(live))
+            async for row in _stream(connection, query.order_by(steps.c.id)):
+                loaded.steps[row[0]] = codec.step_of(row)
+            await _load_groups(connection, loaded)
+            async for row in _stream(connection, select(*columns(effects, codec.EFFECT))):
+                loaded.effects[row[0]] = codec.effect_of(row)
+            async for row in _stream(connection, select(*columns(facilities, codec.FACILITY))):
+                loaded.facilities[row[0]] = codec.facility_of(row)
+            highest = 0
+            for table in (campaigns, steps, groups, jobs):
+                found = (await connection.execute(select(func.max(table.c.id)))).scalar()
+                highest = max(highest, found or 0)
+            loaded.highest_id = highest
+            last = (await connection.execute(select(func.max(events.c.seq)))).scalar()
+            loaded.last_seq = last or 0
+        return loaded
+
+    async def regions(self, campaign_id: int) -> dict[str, str]:
+        """Region -> facility of the newest placement of any of its groups, where there is one."""
+        newest = (
+            select(func.max(placements.c.id))
+            .join(groups, groups.c.id == placements.c.group_id)
+            .where(
+                groups.c.campaign_id == campaign_id,
+                groups.c.region.is_not(None),
+                placements.c.facility.is_not(None),
+            )
+            .group_by(groups.c.region)
+        )
+        query = (
+            select(groups.c.region, placements.c.facility)
+            .select_from(placements)
+            .join(groups, groups.c.id == placements.c.group_id)
+            .where(placements.c.id.in_(newest))
+        )
+        async with self._readers.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        return dict(rows)
+
+
+async def _load_groups(connection: AsyncConnection, loaded: Loaded) -> None:
+    """Open groups campaign by campaign, each with all its jobs."""
+    for campaign_id in loaded.campaigns:
+        mine = and_(groups.c.campaign_id == campaign_id, _open())
+        query = select(*columns(groups, codec.GROUP)).where(mine)
+        async for row in _stream(connection, query):
+            loaded.groups[row[0]] = codec.group_of(row)
+        query = (
+            select(*columns(jobs, codec.JOB))
+            .select_from(groups)
+            .join(jobs, jobs.c.group_id == groups.c.id)
+            .where(mine)
+        )
+        async for row in _stream(connection, query):
+            loaded.jobs[row[0]] = codec.job_of(row)
+
+
+async def _stream(connection: AsyncConnection, query: Select[Any]) -> AsyncIterator[Sequence[Any]]:
+    result = await connection.stream(query.execution_options(yield_per=_CHUNK))
+    async for rows in result.partitions():
+        for row in rows:
+            yield row

@@ -1,0 +1,1 @@
+"""Bundled plugin: which facility runs a group."""

@@ -1,0 +1,28 @@
+"""What this plugin brings: the placement algorithms, and the check of a campaign's pins."""
+
+from collections.abc import Iterable
+
+from cmd_daemon.hooks import CampaignReview, Selector, hookimpl
+from cmd_facility.pins import read_pin
+from cmd_facility.selector import FacilitySelector
+
+CMD_API_VERSION = 1
+
+
+@hookimpl
+def cmd_register_selectors() -> Iterable[Selector]:
+    """One selector for `pinned`, `share`, `locality` and `balanced`."""
+    return [FacilitySelector()]
+
+
+@hookimpl
+def cmd_validate_campaign(*, campaign: CampaignReview) -> Iterable[tuple[str, str]]:
+    """Pins that cannot be read, each once."""
+    problems: dict[str, str] = {}
+    for policy in campaign.steps.values():
+        for facility, text in policy.placement.pins.items():
+            try:
+                read_pin(text)
+            except ValueError as error:
+                problems[f"placement.pins.{facility}"] = str(error)
+    return list(problems.items())

@@ -1,0 +1,1 @@
+"""Bundled plugin: jobs as local processes of a facility, and the facility's Butler agent."""

@@ -1,0 +1,272 @@
+"""The agent of a facility, seen from here: one long-lived process that answers JSON lines.
+
+It starts at the first call and again, after a growing pause, when it has died. Calls may be under
+way at the same time; each has its own deadline. The agent's standard error goes to a log file in
+the daemon's state directory that starts anew, keeping the one before, when it is 4 MiB large.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cmd_daemon.hooks import DriverError, ErrorClass, FacilityInfo, Host
+from cmd_local.settings import AgentSettings, agent_settings
+from cmd_local.transport import Command, agent_command
+
+LINE_LIMIT = 64 * 1024 * 1024
+LOG_LIMIT = 4 * 1024 * 1024
+OVERRUNS = 2
+"""So many deadlines overrun without any answer between them, and the agent is taken as hung."""
+
+
+class _Life:
+    """One life of the agent's process, from start to death."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.waiting: dict[int, asyncio.Future[Any]] = {}
+        self.ready: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        self.overruns = 0
+        self.tasks: list[asyncio.Task[None]] = []
+        self.dead = False
+
+
+class LocalAgent:
+    """The agent of one facility."""
+
+    def __init__(self, name: str, command: Command, settings: AgentSettings, log_dir: Path) -> None:
+        self._name = name
+        self._command = command
+        self._settings = settings
+        self._log = log_dir / f"agent-{name}.log"
+        self._life: _Life | None = None
+        self._starting: asyncio.Task[_Life] | None = None
+        self._numbers = itertools.count(1)
+        self._deaths = 0
+        self._not_before = 0.0
+        self._last_words = ""
+        self._closed = False
+
+    def _error(self, error_class: ErrorClass, what: str) -> DriverError:
+        return DriverError(error_class, f"agent of facility {self._name}: {what}")
+
+    async def call(self, op: str, args: Mapping[str, Any], timeout_s: float = 120.0) -> Any:
+        """Ask for `op`; its JSON result. `timeout_s` counts from when the agent is ready.
+
+        Raises DriverError: the agent's own class for an error it tells, TRANSIENT when it cannot
+        be started, died before it answered, or did not answer in time.
+        """
+        life = await self._alive()
+        number = next(self._numbers)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        line = json.dumps({"id": number, "op": op, "args": dict(args)}) + "\n"
+        if len(line) > LINE_LIMIT:
+            raise self._error(ErrorClass.PERMANENT, f"the question '{op}' is larger than 64 MiB")
+        life.waiting[number] = answer
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._write(life, line)
+                return await answer
+        except TimeoutError:
+            life.overruns += 1
+            if life.overruns >= OVERRUNS:
+                self._kill(life)
+            raise self._error(
+                ErrorClass.TRANSIENT, f"no answer to '{op}' within {timeout_s:g} s"
+            ) from None
+        finally:
+            life.waiting.pop(number, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()
+
+    async def _write(self, life: _Life, line: str) -> None:
+        assert life.process.stdin is not None
+        try:
+            life.process.stdin.write(line.encode())
+            await life.process.stdin.drain()
+        except (ConnectionError, RuntimeError):
+            raise self._death() from None
+
+    def _death(self) -> DriverError:
+        words = f"; its last words: {self._last_words}" if self._last_words else ""
+        return self._error(ErrorClass.TRANSIENT, f"it died; see {self._log}{words}")
+
+    async def _alive(self) -> _Life:
+        """The agent, started if need be; a caller that goes away does not end the start."""
+        if self._closed:
+            raise self._error(ErrorClass.TRANSIENT, "it was closed with the daemon")
+        if self._life is not None and not self._life.dead:
+            return self._life
+        if self._starting is None or self._starting.done():
+            wait = self._not_before - asyncio.get_running_loop().time()
+            if wait > 0:
+                words = f" ({self._last_words})" if self._last_words else ""
+                raise self._error(
+                    ErrorClass.TRANSIENT, f"it died{words} and is started again in {wait:.0f} s"
+                )
+            self._starting = asyncio.create_task(self._start())
+            self._starting.add_done_callback(_look_at)
+        return await asyncio.shield(self._starting)
+
+    async def _start(self) -> _Life:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command.argv,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=dict(self._command.env),
+                limit=LINE_LIMIT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._pause()
+            raise self._error(ErrorClass.TRANSIENT, f"it cannot be started: {error}") from error
+        life = _Life(process)
+        life.tasks = [
+            asyncio.create_task(self._read(life)),
+            asyncio.create_task(self._keep_log(life)),
+        ]
+        try:
+            async with asyncio.timeout(self._settings.start_s):
+                await asyncio.shield(life.ready)
+        except TimeoutError:
+            self._kill(life)
+            await asyncio.wait(life.tasks[:1])
+            raise self._error(
+                ErrorClass.TRANSIENT, f"it was not ready after {self._settings.start_s:g} s"
+            ) from None
+        except asyncio.CancelledError:
+            self._kill(life)
+            await asyncio.wait(life.tasks[:1])
+            raise
+        self._life = life
+        return life
+
+    def _pause(self) -> None:
+        """Say when the agent may be started again; the pause doubles with each death."""
+        pause = min(
+            self._settings.backoff_s * 2.0 ** min(self._deaths, 30), self._settings.backoff_max_s
+        )
+        self._deaths += 1
+        self._not_before = asyncio.get_running_loop().time() + pause
+
+    def _kill(self, life: _Life) -> None:
+        """End the process at once; `_read` sees its end and tells those who wait."""
+        with contextlib.suppress(ProcessLookupError):
+            life.process.send_signal(signal.SIGKILL)
+
+    async def _read(self, life: _Life) -> None:
+        """Take the agent's lines until it ends, then fail what is still waited for."""
+        assert life.process.stdout is not None
+        try:
+            while line := await life.process.stdout.readline():
+                self._take(life, line)
+        except ValueError:  # a line above the limit
+            self._last_words = "it sent a line larger than 64 MiB"
+            self._kill(life)
+        await life.process.wait()
+        if life.process.stdin is not None:
+            life.process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(life.tasks[1]), 1.0)
+        life.dead = True
+        if not self._closed:
+            self._pause()
+        death = self._death()
+        for future in [life.ready, *life.waiting.values()]:
+            if not future.done():
+                future.set_exception(death)
+        if life.ready.done() and not life.ready.cancelled():
+            life.ready.exception()
+
+    def _take(self, life: _Life, line: bytes) -> None:
+        try:
+            document = json.loads(line)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            self._last_words = f"a line that is no answer: {line[:200]!r}"
+            return
+        if document.get("ready"):
+            if not life.ready.done():
+                life.ready.set_result(document)
+            return
+        number = document.get("id")
+        future = life.waiting.get(number) if isinstance(number, int) else None
+        if future is None or future.done():
+            return  # the answer to a call whose deadline is past
+        life.overruns = 0
+        self._deaths = 0
+        if document.get("ok") is True:
+            future.set_result(document.get("result"))
+        else:
+            future.set_exception(self._told(document.get("error")))
+
+    def _told(self, error: Any) -> DriverError:
+        """The error an agent tells of."""
+        fields = error if isinstance(error, dict) else {}
+        try:
+            error_class = ErrorClass(str(fields.get("class")))
+        except ValueError:
+            error_class = ErrorClass.PERMANENT
+        return self._error(error_class, str(fields.get("message") or "an error without words"))
+
+    async def _keep_log(self, life: _Life) -> None:
+        assert life.process.stderr is not None
+        while data := await life.process.stderr.read(64 * 1024):
+            words = data.decode(errors="replace").strip().splitlines()
+            self._last_words = words[-1][:500] if words else self._last_words
+            with contextlib.suppress(OSError):  # a full disk must not end the agent
+                await asyncio.to_thread(self._append, data)
+
+    def _append(self, data: bytes) -> None:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        if self._log.exists() and self._log.stat().st_size > LOG_LIMIT:
+            self._log.replace(self._log.with_suffix(".log.1"))
+        with self._log.open("ab") as out:
+            out.write(data)
+
+    async def close(self) -> None:
+        """End the agent: its input is closed, and it is killed if it goes on for two seconds."""
+        self._closed = True
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        life = self._life
+        if life is None or life.dead:
+            return
+        if life.process.stdin is not None:
+            life.process.stdin.close()
+        try:
+            async with asyncio.timeout(2.0):
+                await asyncio.shield(life.tasks[0])
+        except TimeoutError:
+            self._kill(life)
+        await asyncio.wait(life.tasks, timeout=5.0)
+        if life.process.stdin is not None:
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                await asyncio.wait_for(life.process.stdin.wait_closed(), 1.0)
+
+
+def _look_at(task: "asyncio.Task[_Life]") -> None:
+    """Take note of a failed start that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
+
+
+class ButlerAgentFactory:
+    """Makes the Butler agent of a facility."""
+
+    name = "butler"
+
+    def create(self, facility: FacilityInfo, host: Host) -> LocalAgent:
+        """Make the agent; raises DriverError PERMANENT if its configuration is wrong."""
+        settings = agent_settings(facility)
+        command = agent_command(facility, settings)
+        return LocalAgent(facility.name, command, settings, host.state_dir / "agents")
