@@ -13,12 +13,15 @@ SOCKET = "cmd-daemon/cmd.sock"
 ACTOR_KEY = "x-cmd-actor"
 
 # A restarted daemon is found again within a second, not after gRPC's default of up to two minutes.
+# A refused campaign file brings all its problems as details of the status, which is metadata.
 # The receive limit leaves room for the plan of a large campaign; everything else comes in pages.
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.max_metadata_size", 1024 * 1024),
+    ("grpc.absolute_max_metadata_size", 1024 * 1024),
 )
 
 

@@ -62,50 +62,72 @@ def decide(view: View, event: ev.Event, now: int) -> Decision:
     wish that does not fit; the view is never touched.
     """
     draft = Draft(view, event, now)
-    match event:
-        case ev.CampaignApplied(campaign_id=int(ident)) | ev.CampaignEvent(campaign_id=ident):
-            campaign = view.campaigns.get(ident)
-            if isinstance(event, ev.GroupsSwept):
-                if campaign is None or campaign.state in FINAL_CAMPAIGN:
-                    return _nothing(draft)
-            elif campaign is None:
-                raise _over("campaign", event)
-            elif campaign.state in FINAL_CAMPAIGN and not isinstance(event, ev.CampaignArchived):
-                raise draft.refuse(campaign, f"It is {campaign.state}, which is final.")
-        case ev.StepSigned(step_id=ident) | ev.StepReleased(step_id=ident):
-            if ident not in view.steps:
-                raise _over("step", event)
-            _check_live(draft, view.steps[ident].campaign_id, event)
-        case (
-            ev.GroupRetried(group_id=ident)
-            | ev.GroupAccepted(group_id=ident)
-            | ev.GroupRejected(group_id=ident)
-            | ev.GroupHeld(group_id=ident)
-            | ev.GroupReleased(group_id=ident)
-        ):
-            if ident not in view.groups:
-                raise _over("group", event)
-            group = view.groups[ident]
-            if not (
-                isinstance(event, ev.GroupRejected | ev.GroupReleased)
-                and on_group.stuck(view, group)
-            ):
-                _check_live(draft, group.campaign_id, event)
-    HANDLERS[type(event)](draft, event)
+    kind = type(event)
     decision = draft.decision
-    # Whatever ended a step or took the last job from outside, it is seen here.
-    for changed in decision.campaigns.values():
-        settle_campaign(draft, changed)
+    guard = GUARDS.get(kind)
+    if guard is None or guard(draft, event):
+        HANDLERS[kind](draft, event)
+        # Whatever ended a step or took the last job from outside, it is seen here.
+        for changed in decision.campaigns.values():
+            settle_campaign(draft, changed)
     decision.next_id = draft.next_id
     return decision
 
 
-def _nothing(draft: Draft) -> Decision:
-    draft.decision.next_id = draft.next_id
-    return draft.decision
+def _campaign_open(draft: Draft, event: ev.CampaignEvent | ev.CampaignApplied) -> bool:
+    if event.campaign_id is None:
+        return True
+    campaign = draft.view.campaigns.get(event.campaign_id)
+    if campaign is None:
+        raise _over("campaign", event)
+    if campaign.state in FINAL_CAMPAIGN and not isinstance(event, ev.CampaignArchived):
+        raise draft.refuse(campaign, f"It is {campaign.state}, which is final.")
+    return True
 
 
-def _check_live(draft: Draft, campaign_id: int, event: ev.Event) -> None:
+def _still_cancelling(draft: Draft, event: ev.GroupsSwept) -> bool:
+    campaign = draft.view.campaigns.get(event.campaign_id)
+    return campaign is not None and campaign.desired is Desired.CANCEL
+
+
+def _step_live(draft: Draft, event: ev.StepEvent) -> bool:
+    step = draft.view.steps.get(event.step_id)
+    if step is None:
+        raise _over("step", event)
+    _check_live(draft, step.campaign_id)
+    return True
+
+
+def _group_live(draft: Draft, event: ev.GroupEvent) -> bool:
+    group = draft.view.groups.get(event.group_id)
+    if group is None:
+        raise _over("group", event)
+    helps = isinstance(event, ev.GroupRejected | ev.GroupReleased)
+    if not (helps and on_group.stuck(draft.view, group)):
+        _check_live(draft, group.campaign_id)
+    return True
+
+
+GUARDS: dict[type[ev.Event], Callable[[Draft, Any], bool]] = {
+    ev.CampaignApplied: _campaign_open,
+    ev.CampaignStarted: _campaign_open,
+    ev.CampaignPaused: _campaign_open,
+    ev.CampaignResumed: _campaign_open,
+    ev.CampaignCancelled: _campaign_open,
+    ev.CampaignArchived: _campaign_open,
+    ev.GroupsSwept: _still_cancelling,
+    ev.StepSigned: _step_live,
+    ev.StepReleased: _step_live,
+    ev.GroupRetried: _group_live,
+    ev.GroupAccepted: _group_live,
+    ev.GroupRejected: _group_live,
+    ev.GroupHeld: _group_live,
+    ev.GroupReleased: _group_live,
+}
+"""What must hold before the handler is asked: False makes the event void, a wish is refused."""
+
+
+def _check_live(draft: Draft, campaign_id: int) -> None:
     campaign = draft.view.campaigns[campaign_id]
     if campaign.state in FINAL_CAMPAIGN:
         raise draft.refuse(campaign, f"The campaign is {campaign.state}, which is final.")

@@ -31,7 +31,8 @@ class Decision:
     placements: list[PlacementRow] = field(default_factory=list)
     files: list[CampaignFile] = field(default_factory=list)
     recalls: list[int] = field(default_factory=list)
-    """Jobs whose committed submit call is to be made again, after a look-up."""
+    """Jobs whose committed submit call is to be made again, after a look-up (or, if they are
+    `cancelling` by then, only looked up)."""
     next_id: int = 0
 
     def __bool__(self) -> bool:

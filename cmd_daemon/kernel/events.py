@@ -187,7 +187,11 @@ class JobTaken(JobEvent):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitFailed(JobEvent):
     """The outside system did not clearly take the attempt. `repeatable`: the same call may be made
-    again, or a look-up tells."""
+    again, or a look-up tells.
+
+    Told once a call. Any class but UNKNOWN says that the attempt is certainly not outside, by former
+    calls neither; a look-up that failed is UNKNOWN.
+    """
 
     error_class: ErrorClass
     message: str

@@ -223,11 +223,13 @@ def _of_effects(view: View, effects: Mapping[str, Effect]) -> Iterator[str]:
 
 
 def _of_waits(view: View) -> Iterator[str]:
+    # A cursor beyond the chain is told already; nothing can be said of what such a group waits for.
+    sane = {g.id: g for g in view.groups.values() if 0 <= g.cursor < len(g.jobs)}
     entities: list[tuple[str, Entity]] = [
         *((view.campaign_name(c), c) for c in view.campaigns.values()),
         *((view.step_name(s), s) for s in view.steps.values()),
-        *((view.group_name(g), g) for g in view.groups.values()),
-        *((view.job_name(j), j) for j in view.jobs.values() if j.group_id in view.groups),
+        *((view.group_name(g), g) for g in sane.values()),
+        *((view.job_name(j), j) for j in view.jobs.values() if j.group_id in sane),
     ]
     for name, entity in entities:
         final = entity.state in _FINAL[type(entity)]

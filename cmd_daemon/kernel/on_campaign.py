@@ -28,10 +28,6 @@ def applied(draft: Draft, event: ev.CampaignApplied) -> None:
     if event.campaign_id is None:
         if (other := draft.view.campaign_ids.get(event.name)) is not None:
             raise draft.refuse(draft.view.campaigns[other], "It exists already; apply again.")
-        known = draft.view.campaign_ids.get(event.name)
-        if known is not None:
-            campaign = draft.peek_campaign(known)
-            raise draft.refuse(campaign, "There is a campaign of this name; use another name.")
         campaign = draft.add_campaign(Campaign(draft.new_id(), event.name, event.owner, draft.now))
         draft.note(campaign, "applied version 1 of its file")
         for position, (name, policy) in enumerate(event.steps.items()):
@@ -182,8 +178,6 @@ def cancelled(draft: Draft, event: ev.CampaignCancelled) -> None:
 
 def swept(draft: Draft, event: ev.GroupsSwept) -> None:
     """Cancel these groups: what is inside at once, what is outside by its driver."""
-    if draft.view.campaigns[event.campaign_id].desired is not Desired.CANCEL:
-        return
     for ident in event.group_ids:
         seen = draft.view.groups.get(ident)
         if seen is None or seen.campaign_id != event.campaign_id:

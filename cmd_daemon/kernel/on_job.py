@@ -29,6 +29,12 @@ def current(draft: Draft, event: ev.JobEvent, *states: JobState) -> Job | None:
     return draft.job(event.job_id)
 
 
+def _to_be_ended(draft: Draft, event: ev.JobEvent, state: JobState) -> Job | None:
+    """As `current`, and None too if nobody wants the attempt ended."""
+    seen = draft.view.jobs.get(event.job_id)
+    return current(draft, event, state) if seen is not None and seen.cancelling else None
+
+
 def admissible(draft: Draft, job: Job) -> bool:
     """True if a new attempt of the job may be submitted now."""
     campaign = draft.peek_campaign(job.campaign_id)
@@ -122,8 +128,8 @@ def submit_failed(draft: Draft, event: ev.SubmitFailed) -> None:
 
 def absent(draft: Draft, event: ev.JobAbsent) -> None:
     """A look-up proved that nothing is outside, and nothing is wanted there any more."""
-    job = current(draft, event, JobState.SUBMITTING)
-    if job is None or not job.cancelling:
+    job = _to_be_ended(draft, event, JobState.SUBMITTING)
+    if job is None:
         return
     draft.end_effect(job, SUBMIT)
     _cancelled(draft, job)
@@ -162,8 +168,8 @@ def gone(draft: Draft, event: ev.JobGone) -> None:
 
 def cancel_failed(draft: Draft, event: ev.CancelFailed) -> None:
     """The driver could not be asked to end the attempt: ask again after a while."""
-    job = current(draft, event, JobState.RUNNING)
-    if job is None or not job.cancelling:
+    job = _to_be_ended(draft, event, JobState.RUNNING)
+    if job is None:
         return
     job.due_at = draft.now + CANCEL_PATIENCE
     draft.note(job, f"could not be cancelled yet: {event.message}")
@@ -256,6 +262,7 @@ def _end_attempt(draft: Draft, job: Job, outcome: Outcome, memory: int) -> None:
         return
     job.cancelling = False
     job.due_at = None
+    job.progress = None
     match verdict.action:
         case Action.SUCCEED:
             group.quanta_lost += verdict.lost

@@ -80,13 +80,15 @@ def campaign_output(policy: StepPolicy, step: str) -> str:
 
 def collect_chains(output: str, step: str, group: str, runs: Sequence[str]) -> list[dict[str, Any]]:
     """What a collect job has to chain: the runs into the group's collection, newest good first so
-    that it wins, and that at the head of the step's. Raises ValueError without runs."""
+    that it wins, that at the head of the step's, and that at the head of the campaign's. Raises
+    ValueError without runs."""
     if not runs:
         raise ValueError(f"group {step}/{group} has no run to collect: it was never processed")
     chain = naming.group_chain(output, step, group)
     return [
         {"name": chain, "children": list(runs)},
         {"name": naming.step_chain(output, step), "children": [chain], "mode": "prepend"},
+        {"name": output, "children": [naming.step_chain(output, step)], "mode": "prepend"},
     ]
 
 

@@ -104,7 +104,7 @@ class Outside:
         self.work[key] = work
         return work.ref
 
-    def find(self, key: str) -> str | None | ErrorClass:
+    def find(self, key: str) -> str | ErrorClass | None:
         """The reference, None if certainly absent, UNKNOWN if nobody can tell."""
         if self.rng.random() < self.evil / 2:
             return ErrorClass.UNKNOWN
@@ -139,7 +139,9 @@ class Outside:
         if kind is not JobKind.PROCESS:
             bad = self.rng.random() < self.evil
             error = self.rng.choice([None, ErrorClass.PERMANENT, ErrorClass.TRANSIENT])
-            return Outcome(not bad, "script said no" if bad else "", error_class=error if bad else None)
+            return Outcome(
+                not bad, "script said no" if bad else "", error_class=error if bad else None
+            )
         if self.rng.random() < self.evil / 3:
             return Outcome(False, "killed", exit_code=137)
         lost = self.rng.choice([1, 2, 3, 10]) if self.rng.random() < self.evil * 1.5 else 0

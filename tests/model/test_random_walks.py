@@ -1,4 +1,7 @@
-"""Many random walks of the kernel through a bad world. A failure names its seed."""
+"""Many random walks of the kernel through a bad world. A failure names its seed.
+
+`CMD_TESTS=thorough` walks farther and more often (minutes instead of seconds).
+"""
 
 import os
 from random import Random
@@ -7,7 +10,8 @@ import pytest
 from model_daemon import ToyDaemon
 
 THOROUGH = os.environ.get("CMD_TESTS", "") == "thorough"
-SEEDS = 3000 if THOROUGH else 300
+pytestmark = pytest.mark.timeout(1800 if THOROUGH else 120)
+SEEDS = 3000 if THOROUGH else 200
 STEPS = 600 if THOROUGH else 300
 
 

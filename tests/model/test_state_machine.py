@@ -3,6 +3,7 @@
 import os
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -11,6 +12,7 @@ from model_daemon import ToyDaemon
 from cmd_daemon.kernel.states import JobState
 
 THOROUGH = os.environ.get("CMD_TESTS", "") == "thorough"
+pytestmark = pytest.mark.timeout(1800 if THOROUGH else 120)
 
 
 class Campaigns(RuleBasedStateMachine):

@@ -77,6 +77,7 @@ def test_a_collect_order_chains_the_newest_good_run_first() -> None:
     assert collect.params["chains"] == [
         {"name": CHAIN, "children": [f"{CHAIN}/a3", f"{CHAIN}/a1"]},
         {"name": "u/pilot1/toy/coadd", "children": [CHAIN], "mode": "prepend"},
+        {"name": "u/pilot1/toy", "children": ["u/pilot1/toy/coadd"], "mode": "prepend"},
     ]
     assert collect.former_refs == ("x",)
 

@@ -176,7 +176,9 @@ def _job_of(client: Client, name: Name) -> str:
         raise click.UsageError(
             f"no job of {name.short} has begun, so there is no log; see: cm why {name.short}"
         )
-    return begun[-1].name
+    # Chaining collections says nothing worth reading; the work before it does.
+    talking = [job for job in begun if job.kind != "collect"]
+    return (talking or begun)[-1].name
 
 
 def _show_parts(client: Client, job: str, attempt: int, as_json: bool) -> None:

@@ -20,7 +20,7 @@ def explanation(answer: ExplainEntityResponse) -> RenderableType:
     """State, what it waits for, what can be done, where it was placed, and its newest events."""
     head = Text.assemble(text(short_name(answer.name), "bold"), "  ", state_text(answer.state))
     parts: list[RenderableType] = [head]
-    if answer.summary:
+    if answer.summary and answer.summary != answer.state:
         parts.append(text(answer.summary))
     if answer.waiting:
         grid = table("Waits for", "What", "Since (UTC)", "Until (UTC)")
@@ -34,7 +34,7 @@ def explanation(answer: ExplainEntityResponse) -> RenderableType:
     if answer.HasField("placement"):
         parts += ["", placement(answer.placement)]
     if answer.story:
-        parts += ["", text("Story, newest first:", "bold"), event_table(answer.story)]
+        parts += ["", text("Story, newest first:", "bold"), event_table(answer.story, short_name(answer.name))]
     return Stack(*parts)
 
 
@@ -60,11 +60,13 @@ def placement(decision: Placement) -> RenderableType:
     return Stack(*parts, grid) if decision.factors else Stack(*parts)
 
 
-def event_table(events: Iterable[Event]) -> RenderableType:
-    """Events, a line each, in the order given."""
+def event_table(events: Iterable[Event], below: str = "") -> RenderableType:
+    """Events, a line each, in the order given; names below an entity without its own."""
     grid = table("Time (UTC)", "What", "Change", "Cause")
     for event in events:
-        row(grid, moment(event.time), short_name(event.name), _change(event), _cause(event))
+        name = short_name(event.name)
+        what = name.removeprefix(f"{below}/") if name != below else event.kind
+        row(grid, moment(event.time), what, _change(event), _cause(event))
     return grid
 
 

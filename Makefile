@@ -1,0 +1,55 @@
+# One entry for people and for CI. Everything is made below this folder: .venv (daemon, clients, tools),
+# .venv-rubin (the Rubin stack of the demo facilities), build/ (what runs leave behind).
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+RUBIN := .venv-rubin
+PIP_FLAGS := --quiet --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help demo serve test check bench proto rubin clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.daemon: pyproject.toml proto/build_hook.py $(wildcard proto/cmd_api/v1/*.proto)
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable .
+	@touch $@
+
+.venv/.dev: .venv/.daemon
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[dev]'
+	@touch $@
+
+$(RUBIN)/.stack: requirements-rubin.txt
+	@test -x $(RUBIN)/bin/python || $(PYTHON) -m venv $(RUBIN)
+	$(RUBIN)/bin/python -m pip install $(PIP_FLAGS) --requirement requirements-rubin.txt
+	@touch $@
+
+rubin: $(RUBIN)/.stack  ## install the Rubin stack of the demo facilities
+
+demo: .venv/.daemon $(RUBIN)/.stack  ## run a real campaign to its end and check it against the truth
+	$(BIN)/python examples/demo/run.py
+
+serve: .venv/.daemon  ## run the daemon of the last demo again, to look around
+	$(BIN)/python examples/demo/run.py --serve
+
+check: .venv/.dev  ## lint, types, room rules, contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against proto/released/v1.binpb
+
+test: check $(RUBIN)/.stack  ## everything that must hold: check and all tests
+	$(PYTEST)
+
+bench: .venv/.dev  ## speed and memory, as a table and in build/bench.json
+	$(BIN)/python tests/bench/run.py
+
+proto: .venv/.dev  ## generate cmd_api from the contract again
+	$(BIN)/python proto/build_hook.py
+
+clean:  ## remove what runs have left behind (not the virtual environments)
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,192 @@
+"""The demo as its users run it: to the end, stopped and run again, and with its daemon killed."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "examples" / "demo" / "run.py"
+CM = Path(sys.executable).parent / "cm"
+KILLS = 5
+PATIENCE_S = 240.0
+
+
+class Demo:
+    """One run of the demo as a process, with its output in a file."""
+
+    def __init__(self, work: Path, output: Path) -> None:
+        self.work = work
+        self.output = output
+        with output.open("ab") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, DEMO, "--small", "--workdir", work],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def text(self) -> str:
+        """What it has said so far."""
+        return self.output.read_text()
+
+    def wait_for(self, seen: Callable[[], bool], what: str) -> None:
+        """Return once `seen` is true; fail if the demo ends or it takes too long."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not seen():
+            assert self.process.poll() is None, f"the demo ended before {what}:\n{self.text()}"
+            assert time.monotonic() < deadline, f"no {what} in time:\n{self.text()}"
+            time.sleep(0.05)
+
+    def end(self) -> int:
+        """Wait for its end; its exit status."""
+        return self.process.wait(PATIENCE_S)
+
+    def stop(self) -> None:
+        """Leave nothing behind."""
+        for pid in (self.process.pid, self.daemon()):
+            if pid is not None:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+
+    def daemon(self) -> int | None:
+        """The daemon's process id while it runs."""
+        try:
+            pid = int((self.work / "daemon.pid").read_text())
+        except (OSError, ValueError):
+            return None
+        alive = Path(f"/proc/{pid}/cmdline")
+        return pid if alive.exists() and b"cmd-daemon" in alive.read_bytes() else None
+
+    def cm(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Ask the demo's daemon through the CLI."""
+        config = (self.work / "cmd-daemon.toml").read_text()
+        found = re.search(r'socket = "(.*)"', config)
+        assert found is not None
+        return subprocess.run(
+            [CM, "--address", f"unix:{found[1]}", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def demo_dir(tmp_path: Path) -> Path:
+    """The demo's working directory."""
+    return tmp_path / "work"
+
+
+def groups_done(demo: Demo) -> int:
+    """Groups that are ACCEPTED, as the daemon tells it; 0 while it does not answer."""
+    shown = demo.cm("groups", "demo", "--json")
+    if shown.returncode != 0:
+        return 0
+    return sum(group["state"] == "STATE_ACCEPTED" for group in json.loads(shown.stdout))
+
+
+def readme_commands() -> list[str]:
+    """The commands of the README that follow its demo."""
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert all(line.startswith("$ ") for line in lines), lines
+    return [line[2:].partition("#")[0].strip() for line in lines]
+
+
+def try_the_readme(work: Path) -> None:
+    """Every `cm` command of the README works on the demo that has just ended."""
+    served = subprocess.Popen(
+        [sys.executable, DEMO, "--serve", "--workdir", work],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    found = re.search(r'socket = "(.*)"', (work / "cmd-daemon.toml").read_text())
+    assert found is not None
+    environment = {
+        **os.environ,
+        "PATH": f"{CM.parent}:{os.environ['PATH']}",
+        "CM_ADDRESS": f"unix:{found[1]}",
+    }
+    try:
+        deadline = time.monotonic() + 60
+        while subprocess.run(["cm", "daemon"], env=environment, capture_output=True).returncode:
+            assert time.monotonic() < deadline, "the demo's daemon does not answer"
+            time.sleep(0.2)
+        tried = [command for command in readme_commands() if command.startswith("cm ")]
+        assert len(tried) >= 6
+        for command in tried:
+            done = subprocess.run(
+                command.split(), env=environment, cwd=ROOT, capture_output=True, text=True
+            )
+            assert done.returncode == 0, f"{command}: {done.stderr}"
+            assert done.stdout.strip(), f"{command} says nothing"
+    finally:
+        served.terminate()
+        served.wait(30)
+
+
+def test_readme_names_only_targets_that_exist() -> None:
+    """Each `make` command of the README is a target of the Makefile; the demo target runs the demo."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
+    named = {command.split()[1] for command in readme_commands() if command.startswith("make ")}
+    assert {"demo", "test", "bench"} <= named <= targets
+    assert "examples/demo/run.py\n" in makefile
+
+
+@pytest.mark.timeout(600)
+def test_stopped_and_killed_the_demo_still_agrees_with_the_truth(
+    demo_dir: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C half way, run again, and the daemon killed five times on the way: the same result."""
+    first = Demo(demo_dir, tmp_path / "first.txt")
+    try:
+        first.wait_for(lambda: "demo/calibrate/0001" in first.text(), "the first group")
+        os.kill(first.process.pid, signal.SIGINT)
+        os.killpg(first.process.pid, signal.SIGINT)
+        assert first.end() in (130, 1), first.text()
+    finally:
+        first.stop()
+
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed of the kills: {seed}")
+    pauses = random.Random(seed)
+    second = Demo(demo_dir, tmp_path / "second.txt")
+    try:
+        for kill in range(KILLS):
+            second.wait_for(lambda: second.daemon() is not None, f"daemon {kill}")
+            until = time.monotonic() + pauses.uniform(0.2, 4.0)
+            second.wait_for(lambda until=until: time.monotonic() > until, "pause")  # type: ignore[misc]
+            pid = second.daemon()
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                second.wait_for(lambda pid=pid: second.daemon() not in (None, pid), "restart")  # type: ignore[misc]
+        second.wait_for(lambda: groups_done(second) >= 4, "accepted groups")
+        for group in json.loads(second.cm("groups", "demo", "--json").stdout):
+            name = "/".join(group["name"].split("/")[1::2])
+            why = second.cm("why", name)
+            assert why.returncode == 0, why.stderr
+            assert group["state"].removeprefix("STATE_") in why.stdout or "ACCEPTED" in why.stdout
+        assert second.end() == 0, second.text()
+    finally:
+        second.stop()
+
+    said = second.text()
+    assert "The result agrees with the truth." in said
+    assert "demo is ACCEPTED" in said
+    try_the_readme(demo_dir)
+    keys = (demo_dir / "attempts" / "ledger").read_text().split()
+    assert keys, "the ledger of starts is empty"
+    assert len(keys) == len(set(keys)), f"an attempt was started twice (seed {seed}): {keys}"
