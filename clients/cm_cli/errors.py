@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import IO, Any
 
 import click
+
 from cm_client import (
     CmError,
     DaemonUnavailable,

@@ -8,8 +8,9 @@ import click
 from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from cm_client import Name
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
+
+    from cm_client import Name
 
 _FORMS = {
     "campaign": "CAMPAIGN",

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 import grpc
-from cmd_api.v1.campaign_pb2 import Problem
-from google.rpc import error_details_pb2  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
+from cmd_api.v1.campaign_pb2 import Problem
 
 DOMAIN = "cmd-daemon"
 
@@ -94,6 +95,10 @@ class Interrupted(CmError):
     """The call was ended before it had an answer."""
 
 
+class DriverFailed(CmError):
+    """The system at the facility that was asked (for a log, for parts) did not answer well."""
+
+
 _BY_REASON: dict[str, type[CmError]] = {
     "NOT_FOUND": NotFound,
     "INVALID_ARGUMENT": InvalidArgument,
@@ -106,6 +111,8 @@ _BY_REASON: dict[str, type[CmError]] = {
     "WATCHER_TOO_SLOW": WatcherTooSlow,
     "NOT_ACCEPTING": NotAccepting,
     "PERMISSION_DENIED": PermissionDenied,
+    "DRIVER_FAILED": DriverFailed,
+    "NO_DRIVER": StateRefused,
 }
 
 _BY_CODE: dict[grpc.StatusCode, type[CmError]] = {

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import grpc
+
 from cmd_api.v1 import event_pb2, job_pb2
 
 from .call import Call

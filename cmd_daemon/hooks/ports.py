@@ -363,8 +363,49 @@ class Splitter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """How much of a group's inputs some place holds: files and bytes."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The way data come to a facility from another one: bytes a second lately (None: not measured),
+    bytes that already wait for it, and whether nothing may be sent over it now."""
+
+    bytes_per_s: float | None = None
+    backlog_bytes: int = 0
+    blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One memory class of a facility: jobs at a time, memory (bytes), cores and wall time (seconds)
+    one job may have, and the jobs that run and wait in it."""
+
+    name: str
+    slots: int
+    memory: int
+    running: int = 0
+    queued: int = 0
+    cores: int = 1
+    walltime_s: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
 class PlacementRequest:
-    """A group to place: its step's placement plan, what it asks for, and where its region already is."""
+    """A group to place: its step's placement plan, what it asks for, and where its region already is.
+
+    What nobody knows keeps its default, and no selector may judge by it. `inputs` says what each
+    facility holds of the group's inputs, `inputs_total` how much there is; once the total is known, a
+    facility that is not named holds none. `output_bytes` estimates the most storage the group
+    needs for what it writes, intermediates included. `former` is the facility of the group's last
+    placement, when it is asked for again. `region_ran` says whether any group of the region has been
+    started at `region_at` (unknown counts as yes: its intermediates would be left behind). `exclude`
+    are facilities to be taken as down, for "what if". `params` are the algorithm's parameters.
+    """
 
     campaign: str
     step: str
@@ -382,12 +423,27 @@ class PlacementRequest:
     walltime_s: float
     stack: str
     butler: str
+    inputs: Mapping[str, Held] = field(default_factory=dict)
+    inputs_total: Held | None = None
+    output_bytes: int | None = None
+    former: str | None = None
+    region_ran: bool | None = None
+    exclude: frozenset[str] = frozenset()
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class FacilityView:
     """A facility at this moment: its configuration, whether it takes work, and its load.
-    `running` and `queued` count our jobs; `placed` the campaign's groups placed there so far."""
+    `running` and `queued` count our jobs; `placed` the campaign's groups placed there so far.
+
+    What is not known keeps its default, and no selector may judge by it. `placed_by` counts the groups
+    placed there so far by campaign (a campaign without any may be left out). `queues` are its memory
+    classes; without them the configuration's limits hold. `free_bytes` and `total_bytes` are those of
+    its storage, `claimed_bytes` what placed groups have yet to write. `throughput` is the
+    number of jobs finished in an hour lately, None also if there was nothing to do. `links` are the ways
+    data come to it, by the facility they come from; a facility not named in it has no way.
+    """
 
     info: FacilityInfo
     up: bool
@@ -395,6 +451,13 @@ class FacilityView:
     running: int
     queued: int
     placed: Mapping[str, int]
+    placed_by: Mapping[str, int] | None = None
+    queues: tuple[Queue, ...] = ()
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+    claimed_bytes: int = 0
+    throughput: float | None = None
+    links: Mapping[str, Link] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,15 @@ def cmd_register_selectors() -> Iterable[Selector]:
 
 @hookimpl
 def cmd_validate_campaign(*, campaign: CampaignReview) -> Iterable[tuple[str, str]]:
-    """Pins that cannot be read, each once."""
+    """Pins that cannot be read, and `pinned` where there is a choice but no pin; each once."""
     problems: dict[str, str] = {}
     for policy in campaign.steps.values():
+        plan = policy.placement
+        if plan.algorithm == "pinned" and len(plan.facilities) > 1 and not (plan.pins or plan.at):
+            problems["placement.algorithm"] = (
+                "'pinned' needs pins where there is more than one facility; "
+                "add pins: {FACILITY: tract IN (...)} or choose share, locality or balanced"
+            )
         for facility, text in policy.placement.pins.items():
             try:
                 read_pin(text)

@@ -1,49 +1,67 @@
-"""The selector: filters, then a person's word, then the region's facility, then the least load.
+"""The selector: filters, then a person's word, then the region's facility, then the weights."""
 
-All four algorithms do the same so far; shares, locality and history come with the plugin that
-replaces `_freely`.
-"""
-
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from cmd_daemon.hooks import FacilityView, Factor, Placement, PlacementRequest
-from cmd_facility.pins import Pin, read_pin
+from cmd_facility.filters import Fit
+from cmd_facility.pins import read_pin
+from cmd_facility.tally import Tally
+from cmd_facility.weighing import best_of, weigh
 
 read_pin_once = lru_cache(maxsize=1024)(read_pin)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fit:
-    """Which facilities could run requests of one kind, and every filter that says so."""
+class Parameters:
+    """What a campaign may say beside the algorithm's name.
 
-    factors: tuple[Factor, ...]
-    good: tuple[str, ...]
-    down: tuple[str, ...]
-    """Facilities that would do but take no work now."""
-    words: str
+    `margin`: by how much more than the former facility's score a challenger must have (0.2: a fifth
+    more). `when_down`: what becomes of a region whose facility takes no work: `wait`, or `replace`,
+    which gives it another facility if, and only if, nothing of the region has run.
+    """
+
+    margin: float = 0.2
+    when_down: str = "wait"
 
 
-@dataclass(slots=True)
-class _Round:
-    """What one call of `select` has decided so far, on top of what the views show."""
+def read_parameters(params: Mapping[str, Any]) -> Parameters:
+    """The parameters from their mapping. Raises ValueError with words for people."""
+    margin, when_down = params.get("margin", 0.2), params.get("when_down", "wait")
+    unknown = sorted(set(params) - {"margin", "when_down"})
+    if unknown:
+        raise ValueError(f"placement has no parameter '{unknown[0]}'; it has margin and when_down")
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin <= 100:
+        raise ValueError("the placement's margin must be a number from 0 to 100")
+    if when_down not in ("wait", "replace"):
+        raise ValueError("the placement's when_down must be wait or replace")
+    return Parameters(float(margin), when_down)
 
-    views: Mapping[str, FacilityView]
-    load: dict[str, float]
-    regions: dict[tuple[str, str], str] = field(default_factory=dict)
-    fits: dict[tuple[Any, ...], _Fit] = field(default_factory=dict)
-    given: Counter[str] = field(default_factory=Counter)
 
-    def score(self, name: str) -> float:
-        """Jobs and groups for each slot, those of this round included."""
-        return self.load[name] + self.given[name] / max(1, self.views[name].info.slots)
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """The facility a person has named for a group, and how; `problem` if they cannot be heard."""
+
+    facility: str | None = None
+    why: str = ""
+    pinned: bool = False
+    problem: str = ""
+
+
+_NOBODY = _Named()
 
 
 class FacilitySelector:
-    """Places groups at facilities."""
+    """Places groups at facilities: `pinned`, `share`, `locality` and `balanced`.
+
+    The order of what counts: the step's `at`, a pin, the facility of the group's region, the algorithm.
+    None of them overrides a filter: a group whose named facility does not fit waits, or is held if
+    waiting cannot help. The same requests and views always give the same answer, whatever the
+    order of the views (equal scores go by the campaign's own list); the requests are decided in
+    their order, each knowing those before.
+    """
 
     algorithms = frozenset({"pinned", "share", "locality", "balanced"})
 
@@ -51,171 +69,146 @@ class FacilitySelector:
         self, requests: Sequence[PlacementRequest], facilities: Sequence[FacilityView]
     ) -> Sequence[Placement]:
         """One decision for each request, in their order, with every filter and factor looked at."""
-        views = {view.info.name: view for view in facilities}
-        load = {
-            name: (view.running + view.queued + sum(view.placed.values())) / max(1, view.info.slots)
-            for name, view in views.items()
-        }
-        work = _Round(views, load)
-        return [self._place(request, work) for request in requests]
+        tally = Tally(facilities)
+        named = [_named(request) for request in requests]
+        _prepare_regions(requests, named, tally)
+        return [_place(request, word, tally) for request, word in zip(requests, named, strict=True)]
 
-    def _place(self, request: PlacementRequest, work: _Round) -> Placement:
-        fit = self._fit(request, work)
-        try:
-            named, why = self._named(request)
-        except ValueError as error:
-            return Placement(request.group, None, str(error), fit.factors, permanent=True)
-        sticky = request.region_at
-        if request.region is not None:
-            sticky = work.regions.get((request.campaign, request.region), sticky)
-        if named is None and sticky is not None:
-            named, why = sticky, f"its region {request.region} is there"
-        if named is not None:
-            factors = (*fit.factors, Factor(named, "chosen", 1.0, True, why))
-            if named not in fit.good:
-                wait = named in fit.down
-                reason = f"{named} is asked for ({why}), but {self._why_not(named, fit)}"
-                return Placement(request.group, None, reason, factors, permanent=not wait)
-            return self._decide(request, named, why, factors, work)
-        if not fit.good:
-            return Placement(request.group, None, fit.words, fit.factors, permanent=not fit.down)
-        return self._freely(request, fit, work)
 
-    def _freely(self, request: PlacementRequest, fit: _Fit, work: _Round) -> Placement:
-        """Among those that fit, the facility with the least load; the first named wins a tie."""
-        scores = {name: work.score(name) for name in fit.good}
-        best = min(scores, key=lambda name: scores[name])
-        loads = tuple(
-            Factor(name, "load", round(score, 4), True, "jobs and groups for each slot")
-            for name, score in scores.items()
+def _prepare_regions(
+    requests: Sequence[PlacementRequest], named: Sequence[_Named], tally: Tally
+) -> None:
+    """What the groups of a region must agree on: a pin of one of them, unless the region already has
+    a facility, and the facilities that fit them all."""
+    for request, word in zip(requests, named, strict=True):
+        if request.region is None or word.problem:
+            continue
+        key = (request.campaign, request.region)
+        if word.pinned and word.facility is not None and request.region_at is None:
+            tally.bind(request, word.facility)
+        elif word.facility is None:
+            good = tally.static(request).good
+            known = tally.common.get(key)
+            tally.common[key] = set(good) if known is None else known.intersection(good)
+
+
+def _place(request: PlacementRequest, word: _Named, tally: Tally) -> Placement:
+    fit = tally.fit(request)
+    try:
+        parameters = read_parameters(request.params) if request.params else Parameters()
+    except ValueError as error:
+        word = _Named(problem=str(error))
+    if word.problem:
+        return Placement(request.group, None, word.problem, fit.factors, permanent=True)
+    facility, why = word.facility, word.why
+    if facility is None:
+        facility, why = _home(request, parameters, fit, tally)
+    if facility is not None:
+        factors = (*fit.factors, Factor(facility, "chosen", 1.0, True, why))
+        if facility in fit.good:
+            if word.facility is None:
+                tally.bind(request, facility)
+            return _decide(request, facility, why, factors, tally)
+        reason = f"{facility} is asked for ({why}), but {fit.why_not(facility)}"
+        lasting = facility not in fit.waits
+        return Placement(request.group, None, reason, factors, permanent=lasting)
+    if request.algorithm == "pinned" and len(request.facilities or tally.views) > 1:
+        reason = (
+            "the placement algorithm is 'pinned' and no pin names this group's data; "
+            "add a pin or choose another algorithm"
         )
-        reason = f"least load ({scores[best]:.2f} jobs and groups for each slot)"
-        if len(fit.good) == 1:
-            reason = "the only facility that fits and takes work"
-        return self._decide(request, best, reason, (*fit.factors, *loads), work)
+        return Placement(request.group, None, reason, fit.factors, permanent=True)
+    return _freely(request, parameters, fit, tally)
 
-    @staticmethod
-    def _decide(
-        request: PlacementRequest,
-        facility: str,
-        reason: str,
-        factors: tuple[Factor, ...],
-        work: _Round,
-    ) -> Placement:
-        work.given[facility] += 1
-        if request.region is not None:
-            work.regions[request.campaign, request.region] = facility
-        return Placement(request.group, facility, reason, factors)
 
-    @staticmethod
-    def _named(request: PlacementRequest) -> tuple[str | None, str]:
-        """The facility a person has named for this group, and how. Raises ValueError if they named
-        two."""
-        if request.at is not None:
-            return request.at, "the step says at"
-        data = request.share.get("data") or request.share
-        values = data.get("values") if isinstance(data, Mapping) else None
-        by_dimension = values if isinstance(values, Mapping) else {}
-        found: dict[str, Pin] = {}
-        for facility, text in request.pins.items():
-            pin = read_pin_once(text)
-            if pin.touches(request.region, by_dimension):
-                found[facility] = pin
-        if len(found) > 1:
-            raise ValueError(
-                f"its data are pinned to {' and to '.join(sorted(found))}; "
-                "make the groups smaller or change the pins"
-            )
-        for facility in found:
-            return facility, f"pinned by {request.pins[facility]}"
+def _home(
+    request: PlacementRequest, parameters: Parameters, fit: Fit, tally: Tally
+) -> tuple[str | None, str]:
+    """The facility of the group's region and why, or None if it may go anywhere."""
+    if request.region is None:
         return None, ""
+    decided = tally.regions.get((request.campaign, request.region))
+    home = decided or request.region_at
+    if home is None:
+        return None, ""
+    may_leave = decided is None and parameters.when_down == "replace" and not _ran(request)
+    if home not in fit.good and may_leave:
+        return None, ""
+    return home, f"its region {request.region} is there"
 
-    def _fit(self, request: PlacementRequest, work: _Round) -> _Fit:
-        """The filters, once for all requests that ask for the same."""
-        kind = (
-            request.facilities,
-            request.memory,
-            request.cores,
-            request.walltime_s,
-            request.stack,
-            request.butler,
-            request.at,
-        )
-        if kind not in work.fits:
-            work.fits[kind] = self._filter(request, work.views)
-        return work.fits[kind]
 
-    @staticmethod
-    def _filter(request: PlacementRequest, views: Mapping[str, FacilityView]) -> _Fit:
-        allowed = list(request.facilities or views)
-        if request.at is not None:
-            allowed = [request.at]
-        factors: list[Factor] = []
-        good: list[str] = []
-        down: list[str] = []
-        for name in allowed:
-            view = views.get(name)
-            if view is None:
-                factors.append(Factor(name, "known", 0.0, False, "no facility of this daemon"))
-                continue
-            lasting = _lasting(request, view)
-            up = Factor(name, "up", float(view.up), view.up, view.reason)
-            factors += [*lasting, up]
-            if all(factor.passed for factor in lasting):
-                (good if view.up else down).append(name)
-        failed = [
-            f"{factor.facility}: {factor.detail or factor.name}"
-            for factor in factors
-            if not factor.passed
+def _ran(request: PlacementRequest) -> bool:
+    """Whether the region has anything to lose; who does not know must say yes."""
+    return request.region_ran is not False
+
+
+def _freely(request: PlacementRequest, parameters: Parameters, fit: Fit, tally: Tally) -> Placement:
+    """By the algorithm, among those that fit this group and, if any does, its region's others."""
+    names = fit.good
+    if request.region is not None:
+        common = tally.common.get((request.campaign, request.region), set())
+        names = tuple(name for name in names if name in common) or names
+    if not names:
+        lasting = not fit.waits
+        return Placement(request.group, None, fit.words(), fit.factors, permanent=lasting)
+    if request.shares:
+        holders = tuple(name for name in names if request.shares.get(name, 0.0) > 0)
+        if not holders:
+            return _no_share(request, names, fit)
+        names = holders
+    scored = weigh(request, names, tally)
+    best, reason, more = best_of(scored, request.former, parameters.margin)
+    factors = [*fit.factors]
+    for each in scored:
+        factors += each.factors
+    factors += more
+    tally.bind(request, best.name)
+    return _decide(request, best.name, reason, tuple(factors), tally)
+
+
+def _no_share(request: PlacementRequest, names: tuple[str, ...], fit: Fit) -> Placement:
+    """Only facilities fit that the campaign gives no share: a person has chosen so."""
+    none = tuple(
+        Factor(name, "share", 0.0, False, "the campaign gives it no share") for name in names
+    )
+    whole = Fit(fit.asked, (*fit.factors, *none), (), fit.waits)
+    late = any(request.shares.get(name, 0.0) > 0 for name in fit.waits)
+    return Placement(request.group, None, whole.words(), whole.factors, permanent=not late)
+
+
+def _decide(
+    request: PlacementRequest,
+    facility: str,
+    reason: str,
+    factors: tuple[Factor, ...],
+    tally: Tally,
+) -> Placement:
+    tally.decided(request, facility)
+    return Placement(request.group, facility, reason, factors)
+
+
+def _named(request: PlacementRequest) -> _Named:
+    """The facility a person has named for this group."""
+    if request.at is not None:
+        return _Named(request.at, "the step says at")
+    if not request.pins:
+        return _NOBODY
+    data = request.share.get("data") or request.share
+    values = data.get("values") if isinstance(data, Mapping) else None
+    by_dimension = values if isinstance(values, Mapping) else {}
+    try:
+        found = [
+            facility
+            for facility, text in request.pins.items()
+            if read_pin_once(text).touches(request.region, by_dimension)
         ]
-        words = f"no facility fits now: {'; '.join(failed) or 'none is configured'}"
-        return _Fit(tuple(factors), tuple(good), tuple(down), words)
-
-    @staticmethod
-    def _why_not(name: str, fit: _Fit) -> str:
-        failed = [
-            factor.detail or factor.name
-            for factor in fit.factors
-            if factor.facility == name and not factor.passed
-        ]
-        return "; ".join(failed) or "the campaign does not allow that facility"
-
-
-def _lasting(request: PlacementRequest, view: FacilityView) -> list[Factor]:
-    """The filters that waiting cannot change."""
-    info = view.info
-    name = info.name
-
-    def filtered(what: str, passed: bool, detail: str) -> Factor:
-        return Factor(name, what, float(passed), passed, "" if passed else detail)
-
-    found = [
-        filtered(
-            "memory",
-            request.memory <= info.memory,
-            f"{request.memory / 1e9:.1f} GB of memory asked for, it has {info.memory / 1e9:.1f} GB",
-        ),
-        filtered(
-            "cores",
-            request.cores <= info.cores,
-            f"{request.cores} cores asked for, it has {info.cores}",
-        ),
-        filtered(
-            "walltime",
-            request.walltime_s <= info.walltime_s,
-            f"{request.walltime_s:g} s of wall time asked for, it allows {info.walltime_s:g} s",
-        ),
-    ]
-    if request.stack:
-        found.append(
-            filtered("stack", request.stack in info.stacks, f"it has no stack '{request.stack}'")
+    except ValueError as error:
+        return _Named(problem=str(error))
+    if len(found) > 1:
+        return _Named(
+            problem=f"its data are pinned to {' and to '.join(sorted(found))}; "
+            "make the groups smaller or change the pins"
         )
-    if request.butler:
-        found.append(
-            filtered(
-                "butler",
-                request.butler in info.butlers,
-                f"it has no Butler repository '{request.butler}'",
-            )
-        )
-    return found
+    if not found:
+        return _NOBODY
+    return _Named(found[0], f"pinned by {request.pins[found[0]]}", pinned=True)

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from fake_world import HOSTILE, Fault, World, below, fail, page_of
+
 from cmd_api.v1 import (
     campaign_pb2,
     campaign_pb2_grpc,
@@ -29,7 +31,6 @@ from cmd_api.v1 import (
     step_pb2,
     step_pb2_grpc,
 )
-from fake_world import HOSTILE, Fault, World, below, fail, page_of
 
 T = TypeVar("T")
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from cmd_api.v1 import campaign_pb2, event_pb2, facility_pb2, group_pb2, job_pb2, step_pb2
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from cmd_api.v1 import campaign_pb2, event_pb2, facility_pb2, group_pb2, job_pb2, step_pb2
 
 HOSTILE = "[red]bad[/red] \x1b[31mESC\x1b]0;title\x07 \u202eback :smile:\nsecond line"
 

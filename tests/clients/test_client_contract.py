@@ -5,6 +5,8 @@ import re
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor import MethodDescriptor
+
 from cm_client.call import Call, Resumable, rpc
 from cm_client.methods import Methods
 from cmd_api.v1 import (
@@ -16,7 +18,6 @@ from cmd_api.v1 import (
     job_pb2,
     step_pb2,
 )
-from google.protobuf.descriptor import MethodDescriptor
 
 FILES = (campaign_pb2, step_pb2, group_pb2, job_pb2, event_pb2, facility_pb2, daemon_pb2)
 METHODS: list[MethodDescriptor] = [

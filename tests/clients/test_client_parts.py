@@ -4,6 +4,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from cm_client import Address, Backoff, Name, facility_name, group_name, parse_name, short_name
 from cm_client.errors import CmError, DaemonUnavailable, DeadlineExceeded, NotAccepting
 

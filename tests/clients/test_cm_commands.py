@@ -10,9 +10,10 @@ from typing import Any
 import grpc
 import pytest
 from client_setup import Cm
-from cm_cli.main import cli
 from fake_daemon import FakeDaemon
 from fake_world import HOSTILE, Fault
+
+from cm_cli.main import cli
 
 GROUP = "campaigns/DRP1/steps/coadd/groups/0000"
 COMMANDS = {

@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from fake_world import HOSTILE
+
 from cm_cli.errors import refusal
 from cm_cli.log_text import terminal_text
 from cm_cli.show.bars import ORDER, StateBar
@@ -16,7 +18,6 @@ from cm_client import (
     NotAccepting,
     NotFound,
 )
-from fake_world import HOSTILE
 
 
 def test_clean_takes_away_what_a_terminal_would_obey() -> None:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cmd_local.driver import LocalDriver
-from cmd_local.settings import LocalSettings
-
 from cmd_daemon.hooks import JobKind, JobOrder
 from cmd_daemon.testing import FakeHost, facility_info
+from cmd_local.driver import LocalDriver
+from cmd_local.settings import LocalSettings
 
 NUMBERS = itertools.count(1)
 

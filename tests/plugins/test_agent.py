@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cmd_local.agent import ButlerAgentFactory, LocalAgent
 from local_setup import until
 
 from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_daemon.testing import FakeHost, facility_info
+from cmd_local.agent import ButlerAgentFactory, LocalAgent
 
 FAKE = Path(__file__).with_name("fake_agent.py")
 Make = Callable[..., AbstractAsyncContextManager[LocalAgent]]

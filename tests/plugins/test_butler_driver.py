@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from cmd_local.agent import ButlerAgentFactory, LocalAgent
-from cmd_local.butler_driver import ButlerDriver
-from cmd_local.settings import ButlerSettings
 
 from cmd_daemon.hooks import DriverError, ErrorClass, JobKind, JobOrder, Refused
 from cmd_daemon.testing import FakeHost, facility_info
@@ -22,6 +19,9 @@ from cmd_daemon.testing.driver_contract import (
     outcomes,
     submitted,
 )
+from cmd_local.agent import ButlerAgentFactory, LocalAgent
+from cmd_local.butler_driver import ButlerDriver
+from cmd_local.settings import ButlerSettings
 
 NUMBERS = itertools.count(1)
 FAKE = Path(__file__).with_name("fake_agent.py")

@@ -7,12 +7,12 @@ import signal
 import time
 
 import pytest
-from cmd_local.attempts import WorkDirectory, ref_of
-from cmd_local.watching import spawn
 from local_setup import Outside, script_order, until
 
 from cmd_daemon.hooks import Absent, DriverError, ErrorClass, Found, JobOrder, Phase
 from cmd_daemon.testing.driver_contract import outcomes, submitted, wait_until
+from cmd_local.attempts import WorkDirectory, ref_of
+from cmd_local.watching import spawn
 
 DEADLINE_S = 20.0
 KILL_POINTS = 20

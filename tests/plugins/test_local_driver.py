@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from cmd_local.attempts import ref_of
-from cmd_local.driver import LocalDriver
 from local_setup import Outside, process_order, script_order, until
 
 from cmd_daemon.hooks import (
@@ -27,6 +25,8 @@ from cmd_daemon.testing.driver_contract import (
     submitted,
     wait_until,
 )
+from cmd_local.attempts import ref_of
+from cmd_local.driver import LocalDriver
 
 DEADLINE_S = 20.0
 

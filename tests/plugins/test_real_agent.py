@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
-from cmd_local.agent import ButlerAgentFactory
 
 from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_daemon.testing import FakeHost, facility_info
+from cmd_local.agent import ButlerAgentFactory
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("CMD_RUBIN_PYTHON", ROOT / ".venv-rubin" / "bin" / "python"))

@@ -6,12 +6,12 @@ from typing import Any
 
 import pluggy
 import pytest
-from cmd_facility import plugin as facility_plugin
-from cmd_local import plugin
-from cmd_local.splitters import NoSplitter, QuerySplitter, ValuesSplitter
 
 from cmd_daemon.hooks import DataShare, DriverError, ErrorClass, Hooks, SplitRequest, Splitter
 from cmd_daemon.testing import FakeHost, facility_info
+from cmd_facility import plugin as facility_plugin
+from cmd_local import plugin
+from cmd_local.splitters import NoSplitter, QuerySplitter, ValuesSplitter
 
 
 class Rows:

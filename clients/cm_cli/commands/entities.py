@@ -12,8 +12,9 @@ from ..names import NameType, states_of
 from ..options import json_option
 
 if TYPE_CHECKING:
-    from cm_client import Name
     from rich.console import RenderableType
+
+    from cm_client import Name
 
 state_option = click.option(
     "--state", "states", multiple=True, help="Only in this state; may be repeated."

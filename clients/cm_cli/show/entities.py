@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich.console import Group as Stack
+from rich.console import RenderableType
+
 from cm_client import short_name
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.daemon_pb2 import Daemon, Plugin
@@ -11,8 +14,6 @@ from cmd_api.v1.facility_pb2 import Facility
 from cmd_api.v1.group_pb2 import Group
 from cmd_api.v1.job_pb2 import Attempt, Job, Part, Progress
 from cmd_api.v1.step_pb2 import Step
-from rich.console import Group as Stack
-from rich.console import RenderableType
 
 from .bars import counts_text
 from .console import facts, row, state_text, table, text

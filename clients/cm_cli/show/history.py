@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich.console import Group as Stack
+from rich.console import RenderableType
+from rich.text import Text
+
 from cm_client import short_name
 from cmd_api.v1.daemon_pb2 import ExplainEntityResponse
 from cmd_api.v1.event_pb2 import Event
 from cmd_api.v1.group_pb2 import Placement
-from rich.console import Group as Stack
-from rich.console import RenderableType
-from rich.text import Text
 
 from .console import row, state_text, table, text
 from .text import clock, moment
@@ -34,7 +35,8 @@ def explanation(answer: ExplainEntityResponse) -> RenderableType:
     if answer.HasField("placement"):
         parts += ["", placement(answer.placement)]
     if answer.story:
-        parts += ["", text("Story, newest first:", "bold"), event_table(answer.story, short_name(answer.name))]
+        story = event_table(answer.story, short_name(answer.name))
+        parts += ["", text("Story, newest first:", "bold"), story]
     return Stack(*parts)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cmd_api.v1.campaign_pb2 import Change, PlanCampaignResponse, PlannedGroup, PlannedStep
 from rich.console import RenderableType
 from rich.tree import Tree
+
+from cmd_api.v1.campaign_pb2 import Change, PlanCampaignResponse, PlannedGroup, PlannedStep
 
 from .console import row, table, text
 from .text import counted

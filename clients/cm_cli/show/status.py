@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cm_client import short_name
-from cmd_api.v1.campaign_pb2 import Campaign
-from cmd_api.v1.step_pb2 import Step
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from cm_client import short_name
+from cmd_api.v1.campaign_pb2 import Campaign
+from cmd_api.v1.step_pb2 import Step
 
 from ..needs import Need
 from .bars import StateBar, counts_text

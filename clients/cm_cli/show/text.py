@@ -10,8 +10,9 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cmd_api.v1.campaign_pb2 import Problem, Quanta
     from google.protobuf.timestamp_pb2 import Timestamp
+
+    from cmd_api.v1.campaign_pb2 import Problem, Quanta
 
 STYLES = {
     "ACCEPTED": "green",
