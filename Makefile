@@ -7,7 +7,7 @@ RUBIN := .venv-rubin
 PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo serve test check bench proto rubin clean
+.PHONY: help demo serve test check test-arc bench proto rubin clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: .venv/.dev  ## lint, types, room rules, contract
 
 test: check $(RUBIN)/.stack  ## everything that must hold: check and all tests
 	$(PYTEST)
+
+test-arc: .venv/.dev  ## scripts through a real A-REX from Debian (root, two minutes)
+	tests/housekeeping/real_arex.sh $(CURDIR)/$(BIN)/python
 
 bench: .venv/.dev  ## speed and memory, as a table and in build/bench.json
 	$(BIN)/python tests/bench/run.py

@@ -1,0 +1,1 @@
+"""Housekeeping: scripts at facilities over ssh and through ARC computing elements."""

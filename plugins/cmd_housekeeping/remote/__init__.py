@@ -1,0 +1,1 @@
+"""The program that this plugin puts on the far side of an ssh connection."""
