@@ -17,17 +17,24 @@ from cmd_daemon.config import Config, ConfigError
 from cmd_daemon.engine.clock import Clock, SystemClock
 from cmd_daemon.engine.engine import Engine
 from cmd_daemon.engine.lanes import Lane
+from cmd_daemon.engine.memory import settle
 from cmd_daemon.failpoints import failpoint
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.hooks.ports import FacilityInfo
 from cmd_daemon.host import DaemonHost
 from cmd_daemon.observe import metrics, systemd
-from cmd_daemon.store import Store
+from cmd_daemon.store import Store, StoreError
 
 log = structlog.get_logger()
 
 GRACE_S = 5.0
 """Seconds that calls under way have when the daemon stops."""
+
+
+REQUESTS_KEPT = 7 * 86_400 * 1_000_000
+"""Microseconds for which a repeated request is recognised."""
+
+PRUNE_S = 3600.0
 
 
 @dataclass(slots=True)
@@ -38,6 +45,7 @@ class Daemon:
     engine: Engine
     server: Server
     host: DaemonHost
+    store: Store
 
     async def run(self, stop: asyncio.Event) -> None:
         """Recover, serve, and run until `stop` is set or a part fails that must not.
@@ -47,9 +55,11 @@ class Daemon:
         engine = self.engine
         systemd.notify(status="recovering", extend_timeout_usec=600_000_000)
         await engine.recover()
+        settle()
         running = asyncio.create_task(engine.run(), name="engine")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         watching = asyncio.create_task(self._watchdog(), name="watchdog")
+        pruning = asyncio.create_task(self._prune(), name="prune")
         try:
             await self.server.start(self.config.daemon.socket)
             log.info("serving", socket=str(self.config.daemon.socket))
@@ -59,15 +69,26 @@ class Daemon:
                 _raise_first(running)
             log.info("stopping")
             systemd.notify(stopping=1)
+            engine.feed.end()
             await self.server.stop(GRACE_S)
             await asyncio.wait_for(engine.writer.flushed(), GRACE_S)
         except TimeoutError:
             log.warning("the last events were not committed in time; they will be observed again")
         finally:
-            for task in (running, stopping, watching):
+            tasks = (running, stopping, watching, pruning)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(running, stopping, watching, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await engine.splitting.stop()
+
+    async def _prune(self) -> None:
+        """Forget the answers to requests that nobody repeats any more."""
+        while True:
+            try:
+                await self.store.prune_requests(self.engine.clock.now() - REQUESTS_KEPT)
+            except StoreError as error:
+                log.warning("old requests could not be forgotten", problem=str(error))
+            await asyncio.sleep(PRUNE_S)
 
     async def _watchdog(self) -> None:
         """Tell systemd that the engine's loop turns; a stuck loop tells nothing and is restarted."""
@@ -75,8 +96,9 @@ class Daemon:
         while seconds is not None:
             beats = self.engine.beats
             await asyncio.sleep(seconds)
-            metrics.accepting.set(0 if self.engine.writer.problem else 1)
-            if self.engine.beats != beats or not self.engine.waiting:
+            # A loop that waits for a store without room does its duty: a restart would not help.
+            turns = self.engine.beats != beats or not self.engine.waiting
+            if turns or self.engine.writer.problem:
                 systemd.notify(watchdog=1)
 
 
@@ -169,7 +191,7 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
         served, thread = start_http_server(int(port), address or "127.0.0.1", metrics.registry)
         stack.callback(thread.join)
         stack.callback(served.shutdown)
-    return Daemon(config, engine, Server(room), host)
+    return Daemon(config, engine, Server(room), host, store)
 
 
 async def serve(config: Config) -> None:

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+
 from cmd_api.v1 import campaign_pb2 as pb
 from cmd_api.v1 import campaign_pb2_grpc
-
 from cmd_daemon.api import paging
-from cmd_daemon.api.errors import ApiError, bad_file, not_found, problem_message
+from cmd_daemon.api.errors import ApiError, bad_file, invalid, not_found, problem_message
 from cmd_daemon.api.service import (
     Context,
     Room,
     actor_of,
     check_command,
     check_etag,
+    state_names,
 )
 from cmd_daemon.api.shapes import campaign_etag, campaign_message, shown_state, stamp
 from cmd_daemon.engine.splitting import ask_splitter
@@ -48,6 +49,8 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
     async def PlanCampaign(
         self, request: pb.PlanCampaignRequest, context: Context
     ) -> pb.PlanCampaignResponse:
+        if request.max_groups < 0:
+            raise invalid("max_groups", f"must be 0 or more, not {request.max_groups}")
         plan = await self._read(request.source)
 
         async def split(asked: SplitRequest) -> Sequence[DataShare]:
@@ -318,7 +321,7 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
 
 def _stored_states(request: pb.ListCampaignsRequest) -> tuple[set[CampaignState], set[str]]:
     """The stored states to ask the store for, and the shown states to keep of them (empty: all)."""
-    wanted = {pb.Campaign.State.Name(state).removeprefix("STATE_") for state in request.states}
+    wanted = state_names(pb.Campaign.State.DESCRIPTOR, request.states)
     if not wanted:
         if request.show_archived:
             return set(), set()

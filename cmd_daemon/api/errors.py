@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 import grpc
-from cmd_api.v1 import campaign_pb2
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from cmd_api.v1 import campaign_pb2
 from cmd_daemon.spec import Problem
 
 DOMAIN = "cmd-daemon"

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Sequence
 
 import grpc
+
 from cmd_api.v1 import event_pb2 as pb
 from cmd_api.v1 import event_pb2_grpc
-
 from cmd_daemon.api import names, paging
 from cmd_daemon.api.errors import ApiError, invalid
 from cmd_daemon.api.names import Path
@@ -74,6 +74,12 @@ class EventService(event_pb2_grpc.EventServiceServicer):
             # The first answer comes at once: the caller knows from which point on it is told.
             yield pb.WatchEventsResponse(resume_token=str(seq))
             while True:
+                if feed.ended:
+                    raise ApiError(
+                        grpc.StatusCode.UNAVAILABLE,
+                        "NOT_ACCEPTING",
+                        "the daemon stops; watch again from the resume token when it is back.",
+                    )
                 records = await feed.after(seq, BATCH)
                 if not records:
                     if not await feed.wait(seq, HEARTBEAT_S):

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from cmd_api.v1 import daemon_pb2 as pb
 from cmd_api.v1 import daemon_pb2_grpc
-
 from cmd_daemon.api import names
 from cmd_daemon.api.service import Context, Room
 from cmd_daemon.api.shapes import event_message, placement_message, shown_state, stamp

@@ -4,7 +4,6 @@ import hashlib
 
 from cmd_api.v1 import facility_pb2 as pb
 from cmd_api.v1 import facility_pb2_grpc
-
 from cmd_daemon.api.errors import not_found
 from cmd_daemon.api.names import parse_facility
 from cmd_daemon.api.service import Context, Room, actor_of, check_command
@@ -48,7 +47,7 @@ class FacilityService(facility_pb2_grpc.FacilityServiceServicer):
         name = parse_facility(request.name)
         now = self._facility(name)
         method = "Drain" if drained else "Undrain"
-        if now.drained is not drained and not await self._room.repeated(request, method):
+        if not await self._room.repeated(request, method) and now.drained is not drained:
             event = ev.FacilityDrained(
                 facility=name,
                 drained=drained,

@@ -3,12 +3,19 @@
 from typing import Any
 
 import grpc
+
 from cmd_api.v1 import group_pb2 as pb
 from cmd_api.v1 import group_pb2_grpc
-
 from cmd_daemon.api import paging
-from cmd_daemon.api.errors import ApiError
-from cmd_daemon.api.service import Context, Room, actor_of, check_command, check_etag
+from cmd_daemon.api.errors import ApiError, invalid
+from cmd_daemon.api.service import (
+    Context,
+    Room,
+    actor_of,
+    check_command,
+    check_etag,
+    state_names,
+)
 from cmd_daemon.api.shapes import group_message, placement_message
 from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.states import FINAL_GROUP, GroupState
@@ -35,9 +42,7 @@ class GroupService(group_pb2_grpc.GroupServiceServicer):
         path = await self._room.parent(request.parent, 1, 2)
         size = paging.page_size(request.page_size)
         states = {
-            GroupState(pb.Group.State.Name(state).removeprefix("STATE_"))
-            for state in request.states
-            if state
+            GroupState(state) for state in state_names(pb.Group.State.DESCRIPTOR, request.states)
         }
         question = f"groups:{path}:{sorted(states)}:{request.facility}:{request.prefix}"
         rows = await self._room.reader.list_groups(
@@ -55,7 +60,9 @@ class GroupService(group_pb2_grpc.GroupServiceServicer):
         return response
 
     async def RetryGroup(self, request: pb.RetryGroupRequest, context: Context) -> pb.Group:
-        mode = _MODES.get(request.mode, "")
+        mode = _MODES.get(request.mode)
+        if mode is None:
+            raise invalid("mode", f"{request.mode} is no way to retry")
         return await self._command(request, context, ev.GroupRetried, "Retry", mode=mode)
 
     async def AcceptGroup(self, request: pb.AcceptGroupRequest, context: Context) -> pb.Group:

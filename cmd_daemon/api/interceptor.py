@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -71,8 +72,10 @@ def _streaming(method: str, behaviour: Any) -> Any:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         _bind(method, request, context)
         try:
-            async for message in behaviour(request, context):
-                yield message
+            # Closed here and now, also when the client has gone away.
+            async with aclosing(behaviour(request, context)) as messages:
+                async for message in messages:
+                    yield message
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             await _abort(context, as_api_error(error, method))
 

@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 
 import grpc
+
 from cmd_api.v1 import job_pb2 as pb
 from cmd_api.v1 import job_pb2_grpc
-
 from cmd_daemon.api import paging
 from cmd_daemon.api.errors import ApiError, invalid, not_found
-from cmd_daemon.api.service import Context, Room
+from cmd_daemon.api.service import Context, Room, state_names
 from cmd_daemon.api.shapes import attempt_message, job_message, stamp
 from cmd_daemon.engine.lanes import Lane
 from cmd_daemon.hooks.ports import DriverError, JobRef, Part
@@ -30,11 +30,7 @@ class JobService(job_pb2_grpc.JobServiceServicer):
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         path = await self._room.parent(request.parent, 1, 2, 3)
         size = paging.page_size(request.page_size)
-        states = {
-            JobState(pb.Job.State.Name(state).removeprefix("STATE_"))
-            for state in request.states
-            if state
-        }
+        states = {JobState(state) for state in state_names(pb.Job.State.DESCRIPTOR, request.states)}
         if request.kind and request.kind not in set(JobKind):
             raise invalid("kind", f"{request.kind!r} is none of {', '.join(JobKind)}")
         kind = JobKind(request.kind) if request.kind else None

@@ -6,6 +6,11 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection
+
 from cmd_api.v1 import (
     campaign_pb2,
     campaign_pb2_grpc,
@@ -22,11 +27,6 @@ from cmd_api.v1 import (
     step_pb2,
     step_pb2_grpc,
 )
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import SERVICE_NAME as HEALTH
-from grpc_health.v1.health import aio as health
-from grpc_reflection.v1alpha import reflection
-
 from cmd_daemon.api.campaigns import CampaignService
 from cmd_daemon.api.events import EventService
 from cmd_daemon.api.explain import DaemonService

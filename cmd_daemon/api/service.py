@@ -2,19 +2,20 @@
 
 import getpass
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
 import grpc.aio
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
 from cmd_daemon.api.errors import ApiError, invalid, not_found
 from cmd_daemon.api.names import Path, parse
 from cmd_daemon.api.reader import Reader
 from cmd_daemon.engine.clock import Clock
-from cmd_daemon.engine.engine import Engine
+from cmd_daemon.engine.engine import Engine, RequestIdReused
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.hooks.ports import FacilityInfo, Host
 from cmd_daemon.kernel import events as ev
@@ -115,12 +116,7 @@ class Room:
         if former is None:
             return False
         if former.method != method or former.digest != _digest(request):
-            raise ApiError(
-                grpc.StatusCode.ALREADY_EXISTS,
-                "REQUEST_ID_REUSED",
-                f"request_id {request.request_id!r} was used for another request ({former.method}).",
-                {"request_id": request.request_id},
-            )
+            raise _reused(request.request_id, former.method)
         return True
 
     async def ask(self, event: ev.Event, request: Command, method: str) -> Decision:
@@ -128,7 +124,19 @@ class Room:
         row = None
         if request.request_id:
             row = RequestRow(request.request_id, method, _digest(request), b"", self.clock.now())
-        return await self.engine.ask(event, row)
+        try:
+            return await self.engine.ask(event, row)
+        except RequestIdReused as error:
+            raise _reused(request.request_id, "one that is under way") from error
+
+
+def _reused(request_id: str, former: str) -> ApiError:
+    return ApiError(
+        grpc.StatusCode.ALREADY_EXISTS,
+        "REQUEST_ID_REUSED",
+        f"request_id {request_id!r} was used for another request ({former}).",
+        {"request_id": request_id},
+    )
 
 
 def _digest(request: object) -> str:
@@ -155,6 +163,18 @@ def check_command(request: Command, needs_reason: bool = False) -> None:
         raise invalid("reason", "say why; it goes into the history")
     if len(request.request_id) > 200:
         raise invalid("request_id", "at most 200 characters")
+
+
+def state_names(enum: EnumDescriptor, given: Iterable[int]) -> set[str]:
+    """The states a request names, as words; UNSPECIFIED is none. Raises ApiError for unknown numbers."""
+    names: set[str] = set()
+    for number in given:
+        value = enum.values_by_number.get(number)
+        if value is None:
+            raise invalid("states", f"{number} is no state")
+        if number:
+            names.add(value.name.removeprefix("STATE_"))
+    return names
 
 
 def actor_of(context: Context) -> str:

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from cmd_api.v1 import campaign_pb2, event_pb2, group_pb2, job_pb2, step_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from cmd_api.v1 import campaign_pb2, event_pb2, group_pb2, job_pb2, step_pb2
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
 from cmd_daemon.kernel.records import (
     AttemptRow,
@@ -203,11 +203,14 @@ def placement_message(row: PlacementRow) -> group_pb2.Placement:
     factors: list[dict[str, Any]] = json.loads(row.factors) if row.factors else []
     return group_pb2.Placement(
         time=stamp(row.at),
-        facility=row.facility or "",
+        facility=f"facilities/{row.facility}" if row.facility else "",
         algorithm=row.algorithm,
         actor=row.actor,
         reason=row.reason,
-        factors=[group_pb2.PlacementFactor(**each) for each in factors],
+        factors=[
+            group_pb2.PlacementFactor(**{**each, "facility": f"facilities/{each['facility']}"})
+            for each in factors
+        ],
     )
 
 

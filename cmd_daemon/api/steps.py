@@ -2,7 +2,6 @@
 
 from cmd_api.v1 import step_pb2 as pb
 from cmd_api.v1 import step_pb2_grpc
-
 from cmd_daemon.api.service import Context, Room, actor_of, check_command, check_etag
 from cmd_daemon.api.shapes import step_etag, step_message
 from cmd_daemon.kernel import events as ev

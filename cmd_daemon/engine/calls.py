@@ -1,16 +1,19 @@
 """Outside calls: committed intents become submit and cancel calls, in sets, with look-up before retry."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
+from cmd_daemon.engine.answers import key_of, listed, usable_ref, words
 from cmd_daemon.engine.clock import Clock
+from cmd_daemon.engine.containment import contained
 from cmd_daemon.engine.journal import Journal
 from cmd_daemon.engine.lanes import Lane
 from cmd_daemon.engine.orders import order_of, wants_attempts
+from cmd_daemon.failpoints import failpoint
 from cmd_daemon.hooks.ports import (
     Absent,
     Accepted,
@@ -59,14 +62,16 @@ async def guarded(
     """
     with driver_call(lane.facility, lane.name, verb) as outcome:
         try:
-            answer = await asyncio.wait_for(call, CALL_S)
+            answer = await contained(call, CALL_S)
         except DriverError as error:
-            failed = CallFailed(error.error_class, str(error))
+            kind = error.error_class if isinstance(error.error_class, ErrorClass) else otherwise
+            failed = CallFailed(kind, words(str(error)))
         except TimeoutError:
             failed = CallFailed(otherwise, f"{lane.name} did not answer in {CALL_S:.0f} s")
         except Exception as error:
             log.exception("a driver raised", facility=lane.facility, driver=lane.name, verb=verb)
-            failed = CallFailed(otherwise, f"{lane.name} failed: {type(error).__name__}: {error}")
+            problem = words(f"{type(error).__name__}: {error}")
+            failed = CallFailed(otherwise, f"{lane.name} failed: {problem}")
         else:
             if lane.breaker.succeeded(clock.now()):
                 log.info("the driver works again", facility=lane.facility, driver=lane.name)
@@ -94,12 +99,18 @@ class Calls:
     """Makes the intended calls. One task a lane and verb: calls for the same lane never overlap."""
 
     def __init__(
-        self, view: View, journal: Journal, clock: Clock, post: Callable[[ev.Event], None]
+        self,
+        view: View,
+        journal: Journal,
+        clock: Clock,
+        post: Callable[[ev.Event], None],
+        decided: Callable[[], Awaitable[None]],
     ) -> None:
         self._view = view
         self._journal = journal
         self._clock = clock
         self._post = post
+        self._decided = decided
         self._queues: dict[tuple[str, str, str], asyncio.Queue[Call]] = {}
 
     def open(self, lane: Lane) -> list[Awaitable[None]]:
@@ -138,6 +149,7 @@ class Calls:
                 log.exception("a set of calls failed", facility=lane.facility, driver=lane.name)
                 for call in calls:
                     self._fail(call, ErrorClass.UNKNOWN, "the daemon failed to make the call")
+            await self._decided()
 
     def _job(self, call: Call, state: JobState) -> Job | None:
         job = self._view.jobs.get(call.job_id)
@@ -175,6 +187,7 @@ class Calls:
         if not orders:
             return
         repeatable = safety is not Safety.NEITHER
+        failpoint("before-submit")
         try:
             answers = await guarded(
                 lane, self._clock, Verb.SUBMIT, lane.driver.submit(orders), ErrorClass.UNKNOWN
@@ -183,24 +196,25 @@ class Calls:
             for call, _ in wanted.values():
                 self._fail(call, failed.error_class, str(failed), repeatable)
             return
-        for answer in _answers(answers):
-            pair = wanted.pop(getattr(answer, "key", ""), None)
+        failpoint("after-submit")
+        for answer in listed(answers, len(wanted)):
+            pair = wanted.pop(key_of(answer), None)
             if pair is None:
-                log.warning("an answer nobody asked for", driver=lane.name, answer=repr(answer))
+                log.warning("an answer nobody asked for", driver=lane.name, answer=words(answer))
                 continue
             call = pair[0]
+            failpoint("before-answer")
             match answer:
-                case Accepted(ref=str(ref)):
+                case Accepted(ref=str(ref)) if usable_ref(ref):
                     self._post(ev.JobTaken(job_id=call.job_id, attempt=call.attempt, ref=ref))
-                case Refused(error_class=error, message=message):
-                    self._fail(call, error, str(message), repeatable)
+                case Refused(error_class=ErrorClass() as error, message=message):
+                    self._fail(call, error, words(message), repeatable)
                 case _:
-                    self._fail(
-                        call, ErrorClass.UNKNOWN, f"{lane.name} answered {answer!r}", repeatable
-                    )
+                    problem = f"{lane.name} answered {words(answer)}"
+                    self._fail(call, ErrorClass.UNKNOWN, problem, repeatable)
         for call, _ in wanted.values():
-            words = f"{lane.name} gave no answer for this attempt"
-            self._fail(call, ErrorClass.UNKNOWN, words, repeatable)
+            problem = f"{lane.name} gave no answer for this attempt"
+            self._fail(call, ErrorClass.UNKNOWN, problem, repeatable)
 
     async def _look_up(
         self, lane: Lane, keys: list[str], wanted: dict[str, tuple[Call, Job]], safety: Safety
@@ -213,21 +227,22 @@ class Calls:
                     call, ErrorClass.UNKNOWN, f"{lane.name} cannot be asked for its attempts", False
                 )
             return
-        if safety is Safety.IDEMPOTENT:
-            keys = [key for key in keys if wanted[key][1].cancelling]
-            if not keys:
-                return
         try:
             answers = await guarded(
                 lane, self._clock, "find", lane.driver.find(keys), ErrorClass.TRANSIENT
             )
         except CallFailed as failed:
-            answers = [Unclear(key, str(failed)) for key in keys]
-        told = {getattr(answer, "key", ""): answer for answer in _answers(answers)}
+            for key in keys:
+                call, _ = wanted.pop(key)
+                self._post(
+                    ev.LookUpFailed(job_id=call.job_id, attempt=call.attempt, message=str(failed))
+                )
+            return
+        told = {key_of(answer): answer for answer in listed(answers, len(keys))}
         for key in keys:
             call, job = wanted[key]
             match told.get(key):
-                case Found(ref=str(ref)):
+                case Found(ref=str(ref)) if usable_ref(ref):
                     del wanted[key]
                     self._post(ev.JobTaken(job_id=call.job_id, attempt=call.attempt, ref=ref))
                 case Absent():
@@ -236,8 +251,8 @@ class Calls:
                         self._post(ev.JobAbsent(job_id=call.job_id, attempt=call.attempt))
                 case other:
                     del wanted[key]
-                    words = other.message if isinstance(other, Unclear) else "no answer"
-                    self._fail(call, ErrorClass.UNKNOWN, f"looked up at {lane.name}: {words}")
+                    problem = words(other.message) if isinstance(other, Unclear) else "no answer"
+                    self._fail(call, ErrorClass.UNKNOWN, f"looked up at {lane.name}: {problem}")
 
     async def _orders(self, wanted: dict[str, tuple[Call, Job]]) -> list[JobOrder]:
         sources = {key: wants_attempts(self._view, job) for key, (_, job) in wanted.items()}
@@ -277,18 +292,13 @@ class Calls:
             for call, _ in wanted.values():
                 self._cancel_failed(call, str(failed))
             return
-        for answer in _answers(answers):
-            pair = wanted.pop(getattr(answer, "key", ""), None)
+        for answer in listed(answers, len(wanted)):
+            pair = wanted.pop(key_of(answer), None)
             if pair is not None and not getattr(answer, "done", False):
-                self._cancel_failed(pair[0], str(getattr(answer, "message", "")))
+                self._cancel_failed(pair[0], words(getattr(answer, "message", "")))
         for call, _ in wanted.values():
             self._cancel_failed(call, f"{lane.name} gave no answer")
         lane.wake.set()
 
     def _cancel_failed(self, call: Call, message: str) -> None:
         self._post(ev.CancelFailed(job_id=call.job_id, attempt=call.attempt, message=message))
-
-
-def _answers(answers: Any) -> Sequence[Any]:
-    """What a driver returned, as a list; nonsense counts as no answer."""
-    return list(answers) if isinstance(answers, Iterable) else []

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from cmd_daemon.engine.answers import words
 from cmd_daemon.engine.calls import Call, Calls
 from cmd_daemon.engine.clock import Clock
+from cmd_daemon.engine.containment import contained
 from cmd_daemon.engine.feed import Feed
 from cmd_daemon.engine.journal import Journal, Loaded
 from cmd_daemon.engine.lanes import Lane, Lanes
@@ -25,8 +27,8 @@ from cmd_daemon.kernel.decide import decide
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.draft import Refused
 from cmd_daemon.kernel.records import FacilityState, Record, RequestRow
-from cmd_daemon.kernel.states import Desired, JobState, StepState
-from cmd_daemon.kernel.view import View
+from cmd_daemon.kernel.states import Desired, JobState
+from cmd_daemon.kernel.view import View, splits
 from cmd_daemon.observe import metrics
 
 log = structlog.get_logger()
@@ -34,8 +36,18 @@ log = structlog.get_logger()
 SLICE = 256
 """Events decided before other tasks get a turn."""
 
+START_S = 120.0
+"""Seconds a driver may take to start; then it is started again."""
+
+REMEMBERED = 500
+"""Requests whose answers are at hand: one that is repeated may have missed them in the store."""
+
 SWEEP = 500
 """Groups of a cancelled campaign in one event."""
+
+
+class RequestIdReused(Exception):
+    """Another request with the same id is under way or has just been answered."""
 
 
 class NotAccepting(Exception):
@@ -79,8 +91,10 @@ class Engine:
     beats: int = 0
     _inbox: deque[ev.Event | Asked] = field(default_factory=deque)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _taken: int = 0
+    _turned: asyncio.Event = field(default_factory=asyncio.Event)
     _seq: int = 0
-    _requests: dict[str, asyncio.Future[Decision]] = field(default_factory=dict)
+    _requests: dict[str, Asked] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lanes = Lanes(self.view)
@@ -88,11 +102,17 @@ class Engine:
             self.lanes.add(lane)
         self.writer = Writer(self.journal, self.clock, self._committed)
         self.timers = Timers(self.clock, self.post)
-        self.calls = Calls(self.view, self.journal, self.clock, self.post)
-        self.polling = Polling(self.view, self.clock, self.post)
-        self.splitting = Splitting(self.view, self.plugins, self.host, self.post)
+        self.calls = Calls(self.view, self.journal, self.clock, self.post, self.decided)
+        self.polling = Polling(self.view, self.clock, self.post, self.decided)
+        self.splitting = Splitting(self.view, self.plugins, self.host, self.post, self.decided)
         self.placing = Placing(
-            self.view, self.facilities, self.lanes, self.plugins, self.clock, self.post
+            self.view,
+            self.facilities,
+            self.lanes,
+            self.plugins,
+            self.clock,
+            self.post,
+            self.decided,
         )
         self.observers = Observers(list(self.plugins.observers.values()))
 
@@ -103,24 +123,46 @@ class Engine:
         self._inbox.append(event)
         self._arrived.set()
 
+    async def decided(self) -> None:
+        """Return once everything that is in the inbox now has been decided. Whoever posts events in
+        sets waits for it after each set: that bounds the inbox, and no fact is posted twice."""
+        target = self._taken + len(self._inbox)
+        await asyncio.sleep(0)
+        while self._taken < target:
+            await self._turned.wait()
+
     async def ask(self, event: ev.Event, request: RequestRow | None = None) -> Decision:
         """Put an event into the inbox and wait for its commit.
 
         With `request`, its row is committed with the event, and the same request asked again while
-        it is under way shares the answer. Raises Refused if the event does not fit, NotAccepting if
-        the store takes no writes.
+        it is under way, or soon after, shares the answer. Raises Refused if the event does not fit,
+        NotAccepting if the store takes no writes, RequestIdReused for another request of that id.
         """
         if self.writer.problem:
             raise NotAccepting(self.writer.problem)
-        if request is not None and (running := self._requests.get(request.request_id)) is not None:
-            return await asyncio.shield(running)
+        if request is not None and (former := self._requests.get(request.request_id)) is not None:
+            known = former.request
+            if known is None or (known.method, known.digest) != (request.method, request.digest):
+                raise RequestIdReused(request.request_id)
+            return await asyncio.shield(former.answer)
         answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        asked = Asked(event, answer, request)
         if request is not None:
-            self._requests[request.request_id] = answer
-            answer.add_done_callback(lambda _: self._requests.pop(request.request_id, None))
-        self._inbox.append(Asked(event, answer, request))
+            self._requests[request.request_id] = asked
+            answer.add_done_callback(lambda _: self._remember(asked, request.request_id))
+        self._inbox.append(asked)
         self._arrived.set()
         return await asyncio.shield(answer)
+
+    def _remember(self, asked: Asked, request_id: str) -> None:
+        """An asked event has its answer: what was not done may be asked again."""
+        if asked.answer.cancelled() or asked.answer.exception() is not None:
+            self._requests.pop(request_id, None)
+        while len(self._requests) > REMEMBERED:
+            oldest = next(iter(self._requests))
+            if not self._requests[oldest].answer.done():
+                return
+            del self._requests[oldest]
 
     def wake(self, facility: str, driver: str) -> None:
         """A driver's hint that something changed outside. Loop thread only."""
@@ -153,7 +195,7 @@ class Engine:
         for campaign in view.campaigns.values():
             self.placing.regions[campaign.id] = dict(await self.journal.regions(campaign.id))
         for step in view.steps.values():
-            if step.state is StepState.PREPARING:
+            if splits(step):
                 view.group_names[step.id] = await self.journal.group_names(step.id)
             self.timers.note(step)
         for group in view.groups.values():
@@ -214,15 +256,16 @@ class Engine:
         pause = 1.0
         while not lane.started:
             try:
-                await asyncio.wait_for(lane.driver.start(), 120.0)
+                await contained(lane.driver.start(), START_S)
                 lane.started = True
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-                lane.breaker.fail(self.clock.now(), f"does not start: {error}")
+                problem = words(str(error) or type(error).__name__)
+                lane.breaker.fail(self.clock.now(), f"does not start: {problem}")
                 log.error(
                     "a driver does not start",
                     facility=lane.facility,
                     driver=lane.name,
-                    problem=str(error),
+                    problem=problem,
                     permanent=isinstance(error, DriverError),
                 )
                 await self.clock.wait(pause)
@@ -255,10 +298,15 @@ class Engine:
             self.beats += 1
             for _ in range(min(len(self._inbox), SLICE)):
                 item = self._inbox.popleft()
+                self._taken += 1
                 if isinstance(item, Asked):
                     self._answer(item)
                 else:
                     self._decide(item)
+                if self.writer.full:
+                    break
+            self._turned.set()
+            self._turned = asyncio.Event()
             self._admit()
             self.writer.want()
             metrics.inbox_depth.set(len(self._inbox))
@@ -269,10 +317,10 @@ class Engine:
 
     def _admit(self) -> None:
         now = self.clock.now()
-        for admission in self.lanes.admissions(now):
+        for count, admission in enumerate(self.lanes.admissions(now), start=1):
             self._decide(admission)
-            if self.writer.full:
-                # The rest stays queued: the lane is looked at again with the next event.
+            if count == SLICE or self.writer.full:
+                # The rest stays queued: the lane is looked at again in the next turn.
                 job = self.view.jobs.get(admission.job_id)
                 lane = self.lanes.of(job) if job is not None else None
                 if lane is not None:

@@ -20,6 +20,12 @@ class Feed:
         self._kept: deque[Record] = deque(maxlen=KEPT)
         self._more = asyncio.Event()
         self.last_seq = last_seq
+        self.ended = False
+
+    def end(self) -> None:
+        """The daemon stops: all readers are woken and see `ended`."""
+        self.ended = True
+        self._more.set()
 
     def publish(self, records: Sequence[Record]) -> None:
         """Events that have just been committed, in order."""

@@ -15,10 +15,15 @@ from cmd_daemon.kernel.entities import Job
 from cmd_daemon.kernel.states import IN_FLIGHT_JOB, Desired, GroupState, JobState
 from cmd_daemon.kernel.view import View
 
+SUBMITTING = 2000
+"""Jobs of a lane at most whose submission is intended and not answered yet: more would only wait
+for the calls before them, and hold their groups in memory meanwhile."""
+
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One driver at one facility. `limit` is the number of its jobs that may be outside at a time."""
+    """One driver at one facility. `limit` is the number of its jobs that may be outside at a time:
+    `flying`, of which some are `submitting`, some `running`, and the rest uncertain."""
 
     facility: str
     name: str
@@ -26,6 +31,7 @@ class Lane:
     limit: int
     queue: deque[int] = field(default_factory=deque)
     flying: set[int] = field(default_factory=set)
+    submitting: set[int] = field(default_factory=set)
     running: set[int] = field(default_factory=set)
     breaker: Breaker = field(default_factory=Breaker)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -57,6 +63,11 @@ class Lanes:
         lane = self.lanes.get((job.facility, job.driver))
         if lane is None:
             return
+        if job.state is JobState.SUBMITTING:
+            lane.submitting.add(job.id)
+        elif job.id in lane.submitting:
+            lane.submitting.discard(job.id)
+            self._dirty.add(lane)
         if job.state in IN_FLIGHT_JOB:
             lane.flying.add(job.id)
             if job.state is JobState.RUNNING:
@@ -105,9 +116,22 @@ class Lanes:
 
     def _admissions(self, lane: Lane, now: int) -> Iterator[ev.JobAdmitted]:
         waiting: list[int] = []
-        while lane.queue and lane.started and len(lane.flying) < lane.limit:
+        try:
+            yield from self._admitted(lane, now, waiting)
+        finally:
+            # Also when whoever asked stops half way.
+            lane.queue.extend(waiting)
+
+    def _admitted(self, lane: Lane, now: int, waiting: list[int]) -> Iterator[ev.JobAdmitted]:
+        while (
+            lane.queue
+            and lane.started
+            and len(lane.flying) < lane.limit
+            and len(lane.submitting) < SUBMITTING
+        ):
             state = lane.breaker.state(now)
-            if state == "open" or (state == "half-open" and lane.flying - lane.running):
+            # Uncertain jobs wait for persons: they are no try.
+            if state == "open" or (state == "half-open" and lane.submitting):
                 break
             ident = lane.queue.popleft()
             job = self._view.jobs.get(ident)
@@ -121,4 +145,3 @@ class Lanes:
             else:
                 self._queued.discard(ident)
                 yield ev.JobAdmitted(job_id=ident, attempt=job.attempt)
-        lane.queue.extend(waiting)

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from cmd_daemon.engine.containment import contained
 from cmd_daemon.hooks.ports import CommittedEvent, EventObserver
 from cmd_daemon.kernel.records import Record
 from cmd_daemon.observe.metrics import observer_dropped
@@ -49,7 +50,7 @@ class Observers:
             while queue:
                 batch = [_shown(queue.popleft()) for _ in range(min(len(queue), SET_SIZE))]
                 try:
-                    await asyncio.wait_for(observer.observe(batch), OBSERVE_S)
+                    await contained(observer.observe(batch), OBSERVE_S)
                 except Exception:
                     log.exception("an observer failed", observer=observer.name, events=len(batch))
 

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import islice
+from sys import intern
 
 import structlog
 
+from cmd_daemon.engine.answers import checked_factors, words
 from cmd_daemon.engine.clock import Clock
+from cmd_daemon.engine.containment import contained
 from cmd_daemon.engine.lanes import Lanes
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.hooks.ports import FacilityInfo, FacilityView, Placement, PlacementRequest
@@ -36,6 +39,7 @@ class Placing:
         plugins: Plugins,
         clock: Clock,
         post: Callable[[ev.Event], None],
+        decided: Callable[[], Awaitable[None]],
     ) -> None:
         self._view = view
         self._facilities = facilities
@@ -43,7 +47,9 @@ class Placing:
         self._plugins = plugins
         self._clock = clock
         self._post = post
-        self._ready: dict[int, None] = {}
+        self._decided = decided
+        self._ready: dict[str, dict[int, None]] = {}
+        self._busy: set[str] = set()
         self._wanted = asyncio.Event()
         self._parked: dict[int, list[int]] = {}
         self._placed: dict[int, dict[str, int]] = {}
@@ -53,74 +59,96 @@ class Placing:
         """Take in a group that has changed."""
         if group.state is GroupState.READY:
             if group.due_at is None:
-                self._ready[group.id] = None
-                self._wanted.set()
+                self._want(group)
         elif group.state is GroupState.PLACED and group.facility is not None:
             counts = self._placed.setdefault(group.campaign_id, {})
             counts[group.facility] = counts.get(group.facility, 0) + 1
-            if group.region is not None:
+            pinned = self._view.steps[group.step_id].policy.placement.at is not None
+            if group.region is not None and not pinned:
                 self.regions.setdefault(group.campaign_id, {})[group.region] = group.facility
 
     def resume(self, campaign_id: int) -> None:
         """A campaign may go on."""
         for ident in self._parked.pop(campaign_id, ()):
-            self._ready[ident] = None
+            group = self._view.groups.get(ident)
+            if group is not None:
+                self._want(group)
+
+    def _want(self, group: Group) -> None:
+        algorithm = self._view.steps[group.step_id].policy.placement.algorithm
+        self._ready.setdefault(algorithm, {})[group.id] = None
         self._wanted.set()
 
     async def run(self) -> None:
-        """Place, for ever."""
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            by_algorithm: dict[str, list[Group]] = {}
-            for ident in list(self._ready)[:SET_SIZE]:
-                del self._ready[ident]
-                group = self._view.groups.get(ident)
-                if group is None or group.state is not GroupState.READY:
-                    continue
-                if self._view.campaigns[group.campaign_id].desired is not Desired.RUN:
-                    self._parked.setdefault(group.campaign_id, []).append(ident)
-                    continue
-                algorithm = self._view.steps[group.step_id].policy.placement.algorithm
-                by_algorithm.setdefault(algorithm, []).append(group)
-            if self._ready:
-                self._wanted.set()
-            for algorithm, groups in by_algorithm.items():
+        """Place, for ever. One task an algorithm: a slow selector holds up nobody else's groups."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                for algorithm in self._ready.keys() - self._busy:
+                    self._busy.add(algorithm)
+                    tasks.create_task(self._serve(algorithm))
+
+    async def _serve(self, algorithm: str) -> None:
+        while self._ready[algorithm]:
+            if groups := self._take(self._ready[algorithm]):
                 await self._place(algorithm, groups)
-            await asyncio.sleep(0)
+            await self._decided()
+        del self._ready[algorithm]
+        self._busy.discard(algorithm)
+
+    def _take(self, ready: dict[int, None]) -> list[Group]:
+        """The next set of groups to place."""
+        groups: list[Group] = []
+        for ident in list(islice(ready, SET_SIZE)):
+            del ready[ident]
+            group = self._view.groups.get(ident)
+            if group is None or group.state is not GroupState.READY:
+                continue
+            if self._view.campaigns[group.campaign_id].desired is not Desired.RUN:
+                self._parked.setdefault(group.campaign_id, []).append(ident)
+                continue
+            groups.append(group)
+        return groups
 
     async def _place(self, algorithm: str, groups: list[Group]) -> None:
         selector = self._plugins.selectors.get(algorithm)
         if selector is None:
-            words = f"no plugin brings the placement algorithm {algorithm!r}"
-            self._refuse(groups, algorithm, words, permanent=True)
+            problem = f"no plugin brings the placement algorithm {algorithm!r}"
+            self._refuse(groups, algorithm, problem, permanent=True)
             return
         campaigns = {group.campaign_id for group in groups}
         views = self.facility_views(campaigns)
         requests = [self._request(group, algorithm) for group in groups]
         try:
-            answers = await asyncio.wait_for(selector.select(requests, views), SELECT_S)
+            answers = list(await contained(selector.select(requests, views), SELECT_S))
             if len(answers) != len(requests):
                 raise ValueError(f"{len(answers)} answers to {len(requests)} requests")
         except Exception as error:
             log.exception("a selector failed", algorithm=algorithm)
-            words = f"the selector for {algorithm!r} failed: {type(error).__name__}: {error}"
-            self._refuse(groups, algorithm, words, permanent=False)
+            told = words(f"{type(error).__name__}: {error}")
+            problem = f"the selector for {algorithm!r} failed: {told}"
+            self._refuse(groups, algorithm, problem, permanent=False)
             return
         for group, answer in zip(groups, answers, strict=True):
-            self._tell(group, algorithm, answer)
+            try:
+                self._tell(group, algorithm, answer)
+            except Exception:
+                log.exception("a placement made no sense", algorithm=algorithm)
+                problem = f"the selector for {algorithm!r} answered {words(answer)}"
+                self._refuse([group], algorithm, problem, permanent=False)
 
     def _tell(self, group: Group, algorithm: str, answer: Placement) -> None:
-        factors = json.dumps([asdict(factor) for factor in answer.factors])
+        factors = checked_factors(answer.factors)
+        reason = intern(words(answer.reason))  # very many groups keep the same few
         if answer.facility is None or answer.facility not in self._facilities:
-            words = answer.reason
             if answer.facility is not None:
-                words = f"the selector named {answer.facility!r}, which is no facility here"
+                reason = f"the selector named {words(answer.facility)}, which is no facility here"
             self._post(
                 ev.GroupNotPlaced(
                     group_id=group.id,
-                    message=words,
-                    permanent=answer.permanent,
+                    message=reason,
+                    permanent=bool(answer.permanent),
                     algorithm=algorithm,
                     factors=factors,
                 )
@@ -134,15 +162,17 @@ class Placing:
                 drivers={str(kind): name for kind, name in drivers.items()},
                 algorithm=algorithm,
                 factors=factors,
-                reason=answer.reason,
+                reason=reason,
             )
         )
 
-    def _refuse(self, groups: Sequence[Group], algorithm: str, words: str, permanent: bool) -> None:
+    def _refuse(
+        self, groups: Sequence[Group], algorithm: str, problem: str, permanent: bool
+    ) -> None:
         for group in groups:
             self._post(
                 ev.GroupNotPlaced(
-                    group_id=group.id, message=words, permanent=permanent, algorithm=algorithm
+                    group_id=group.id, message=problem, permanent=permanent, algorithm=algorithm
                 )
             )
 
@@ -185,6 +215,12 @@ class Placing:
                 works = info.drivers.get(JobKind.PROCESS) == lane.name
                 if works and up and lane.breaker.state(now) == "open":
                     up, reason = False, f"driver {lane.name} fails: {lane.breaker.message}"
-            placed = sum(self._placed.get(ident, {}).get(name, 0) for ident in campaigns)
-            views.append(FacilityView(info, up, reason, running, queued, {"groups": placed}))
+            placed_by = {
+                self._view.campaigns[ident].name: self._placed.get(ident, {}).get(name, 0)
+                for ident in campaigns
+            }
+            placed = {"groups": sum(placed_by.values())}
+            views.append(
+                FacilityView(info, up, reason, running, queued, placed, placed_by=placed_by)
+            )
         return views

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import structlog
 
-from cmd_daemon.hooks.manager import PluginError, Plugins
+from cmd_daemon.engine.answers import words
+from cmd_daemon.engine.containment import contained
+from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.hooks.ports import DataShare, DriverError, Host, SplitRequest, Splitter
 from cmd_daemon.hooks.review import GroupReview
 from cmd_daemon.kernel import events as ev
@@ -30,13 +32,13 @@ SPLIT_S = 900.0
 
 async def ask_splitter(
     splitters: Mapping[str, Splitter], name: str, request: SplitRequest, host: Host
-) -> Sequence[DataShare]:
+) -> list[DataShare]:
     """The shares. Raises DriverError, also for what the splitter did not class itself."""
     splitter = splitters.get(name)
     if splitter is None:
         raise DriverError(ErrorClass.PERMANENT, f"no plugin brings the splitter {name!r}")
     try:
-        shares = await asyncio.wait_for(splitter.split(request, host), SPLIT_S)
+        shares = list(await contained(splitter.split(request, host), SPLIT_S))
     except DriverError:
         raise
     except TimeoutError:
@@ -45,21 +47,27 @@ async def ask_splitter(
         ) from None
     except Exception as error:
         log.exception("a splitter raised", splitter=name)
-        words = f"splitter {name} failed: {type(error).__name__}: {error}"
-        raise DriverError(ErrorClass.PERMANENT, words) from error
-    return list(shares)
+        problem = words(f"splitter {name} failed: {type(error).__name__}: {error}")
+        raise DriverError(ErrorClass.PERMANENT, problem) from error
+    return shares
 
 
 class Splitting:
     """One task a step that is being split; nothing is stored until the shares come in as events."""
 
     def __init__(
-        self, view: View, plugins: Plugins, host: Host, post: Callable[[ev.Event], None]
+        self,
+        view: View,
+        plugins: Plugins,
+        host: Host,
+        post: Callable[[ev.Event], None],
+        decided: Callable[[], Awaitable[None]],
     ) -> None:
         self._view = view
         self._plugins = plugins
         self._host = host
         self._post = post
+        self._decided = decided
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def note(self, step: Step) -> None:
@@ -73,7 +81,11 @@ class Splitting:
             return
         task = asyncio.create_task(self._split(step.id), name=f"split {step.name}")
         self._tasks[step.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(step.id, None))
+        task.add_done_callback(lambda done: self._done(step.id, done))
+
+    def _done(self, step_id: int, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(step_id) is task:
+            del self._tasks[step_id]
 
     async def stop(self) -> None:
         """End all splitting; it is done again after a restart."""
@@ -91,16 +103,36 @@ class Splitting:
             )
             if problems := share_problems(shares):
                 raise DriverError(ErrorClass.PERMANENT, "; ".join(problems))
-            groups = [self._new_group(campaign, step.name, step.policy, each) for each in shares]
-        except (DriverError, PluginError) as error:
-            kind = error.error_class if isinstance(error, DriverError) else ErrorClass.PERMANENT
-            self._post(ev.SplitFailed(step_id=step_id, error_class=kind, message=str(error)))
+            groups: list[ev.NewGroup] = []
+            shares.reverse()
+            while shares:  # let go one by one: there may be very many
+                groups.append(self._new_group(campaign, step.name, step.policy, shares.pop()))
+        except Exception as error:
+            kind = getattr(error, "error_class", None)
+            if not isinstance(error, DriverError):
+                log.exception("a split made no sense", step=request.step)
+            self._post(
+                ev.SplitFailed(
+                    step_id=step_id,
+                    error_class=kind if isinstance(kind, ErrorClass) else ErrorClass.PERMANENT,
+                    message=words(str(error) or type(error).__name__),
+                )
+            )
+            return
+        current = self._view.steps.get(step_id)
+        if current is not None and current.policy is not step.policy:
+            # A new version of the file came meanwhile: what was split is not what is wanted.
+            self._tasks.pop(step_id, None)
+            self.note(current)
             return
         for start in range(0, max(len(groups), 1), CHUNK):
             chunk = tuple(groups[start : start + CHUNK])
             self._post(
                 ev.StepSplit(step_id=step_id, groups=chunk, last=start + CHUNK >= len(groups))
             )
+        # Each of these events changes the step; until the last is decided it is being split.
+        del groups, chunk
+        await self._decided()
 
     def _new_group(
         self, campaign: str, step: str, policy: StepPolicy, share: DataShare
@@ -119,4 +151,5 @@ class Splitting:
         jobs = self._plugins.plan_group(GroupReview(campaign, step, policy, share))
         if jobs is not None:
             kept["jobs"] = [asdict(job) for job in jobs]
-        return ev.NewGroup(share.name, json.dumps(kept), share.region, jobs)
+        region = None if share.region is None else words(share.region)
+        return ev.NewGroup(share.name, json.dumps(kept), region, jobs)

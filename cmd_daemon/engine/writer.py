@@ -10,12 +10,13 @@ from cmd_daemon.engine.clock import Clock
 from cmd_daemon.engine.journal import Journal
 from cmd_daemon.kernel.decision import Batch
 from cmd_daemon.kernel.records import Effect
+from cmd_daemon.observe import metrics
 from cmd_daemon.store.errors import StoreUnavailable
 
 log = structlog.get_logger()
 
 FULL = 10_000
-"""Events in the pending batch above which the loop waits for the writer."""
+"""Events and new entities in the pending batch above which the loop waits for the writer."""
 
 
 @dataclass(slots=True)
@@ -61,7 +62,8 @@ class Writer:
     @property
     def full(self) -> bool:
         """The loop should wait before it decides more."""
-        return len(self.pending.batch.records) >= FULL
+        batch = self.pending.batch
+        return len(batch.records) + len(batch.created) >= FULL
 
     async def room(self) -> None:
         """Return once the pending batch has been taken to be committed."""
@@ -97,10 +99,12 @@ class Writer:
                 if not self.problem:
                     log.error("the store takes no writes", problem=str(error))
                 self.problem = str(error)
+                metrics.accepting.set(0)
                 await self._clock.wait(pause)
                 pause = min(pause * 2, 5.0)
             else:
                 if self.problem:
                     log.info("the store takes writes again")
+                    metrics.accepting.set(1)
                 self.problem = ""
                 return

@@ -46,6 +46,7 @@ HANDLERS: dict[type[ev.Event], Callable[[Draft, Any], None]] = {
     ev.JobAdmitted: on_job.admitted,
     ev.JobTaken: on_job.taken,
     ev.SubmitFailed: on_job.submit_failed,
+    ev.LookUpFailed: on_job.look_up_failed,
     ev.JobAbsent: on_job.absent,
     ev.JobSeen: on_job.seen,
     ev.JobEnded: on_job.ended,

@@ -199,6 +199,13 @@ class SubmitFailed(JobEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookUpFailed(JobEvent):
+    """The outside system could not be asked whether it holds the attempt: it is away just now."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobAbsent(JobEvent):
     """A look-up proved that the outside system does not hold the attempt."""
 

@@ -16,6 +16,9 @@ from cmd_daemon.kernel.verdict import MISSING_ONLY, Action, Verdict, judge
 SUBMIT = "submit"
 CANCEL = "cancel"
 
+LOOK_AGAIN = 15 * retry.SECOND
+"""Pause before an outside system that was away is asked again whether it holds an attempt."""
+
 CANCEL_PATIENCE = 60 * retry.SECOND
 """Pause before an attempt that was asked to end, and has not, is asked again."""
 
@@ -124,6 +127,17 @@ def submit_failed(draft: Draft, event: ev.SubmitFailed) -> None:
                 job.due_at = draft.now + retry.call_backoff(job.submit_tries)
                 job.reason = event.message
                 draft.note(job, f"submit call {job.submit_tries} failed: {event.message}")
+
+
+def look_up_failed(draft: Draft, event: ev.LookUpFailed) -> None:
+    """Asked again after a while, as often as it takes: an outage is no failure of the job."""
+    job = current(draft, event, JobState.SUBMITTING)
+    if job is None:
+        return
+    job.due_at = draft.now + LOOK_AGAIN
+    if job.reason != event.message:
+        job.reason = event.message
+        draft.note(job, f"could not be looked up: {event.message}")
 
 
 def absent(draft: Draft, event: ev.JobAbsent) -> None:

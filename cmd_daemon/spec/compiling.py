@@ -157,7 +157,7 @@ def _policy(
         after=tuple(step.after or ()),
         optional=bool(step.optional),
         breakpoint=step.breakpoint,
-        jobs=job_templates(step, origins),
+        jobs=job_templates(step, origins, tuple(file.facilities)),
         split=checked.splits.of(step.split)[0],
         placement=_placement(step, file),
         resources=_resources(step, candidates),

@@ -4,6 +4,7 @@ gather -> before scripts -> process -> collect -> scatter -> keep -> archive -> 
 purge; what a step does not ask for is left out.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from cmd_daemon.kernel.policy import JobTemplate
@@ -14,32 +15,36 @@ PROCESS = "process"
 COLLECT = "collect"
 
 
-def job_templates(step: StepSection, origins: tuple[str, ...] = ()) -> tuple[JobTemplate, ...]:
+def job_templates(
+    step: StepSection, origins: tuple[str, ...] = (), facilities: tuple[str, ...] = ()
+) -> tuple[JobTemplate, ...]:
     """The templates of a step with its defaults filled in; `origins` are the chained collections of
-    the steps it comes after, which a gather reads. None at all for a breakpoint."""
+    the steps it comes after, which a gather reads, `facilities` all those of the campaign, between
+    which data moves. None at all for a breakpoint."""
     if step.breakpoint is not None:
         return ()
+    everywhere = {"facilities": list(facilities)}
     jobs: list[JobTemplate] = []
     if step.gather is not None:
         gathered = {**_given(step.gather), "at": step.at, "collections": list(origins)}
-        jobs += _moves("gather", gathered)
+        jobs += _moves("gather", {**gathered, **everywhere})
     jobs += [_script(f"before-{i}", s) for i, s in enumerate(step.before or [], start=1)]
     if step.pipeline is not None:
         jobs.append(_process(step))
         jobs.append(JobTemplate(COLLECT, JobKind.COLLECT))
     if step.scatter is not None:
-        jobs += _moves("scatter", _given(step.scatter))
+        jobs += _moves("scatter", {**_given(step.scatter), **everywhere})
     if step.keep is not None:
-        jobs += _moves("keep", _given(step.keep))
+        jobs += _moves("keep", {**_given(step.keep), **everywhere})
     if step.archive is not None:
-        params = _given(step.archive)
+        params = {**_given(step.archive), **everywhere}
         if step.archive.bundle is not None:
             jobs.append(JobTemplate("archive-bundle", JobKind.BUNDLE, params))
         jobs.append(JobTemplate("archive-register", JobKind.REGISTER, params))
         jobs.append(JobTemplate("archive-transfer", JobKind.TRANSFER, params))
     jobs += [_script(f"after-{i}", s) for i, s in enumerate(step.then or [], start=1)]
     if step.discard is not None:
-        jobs.append(JobTemplate("purge", JobKind.PURGE, {"datasets": list(step.discard)}))
+        jobs.append(_purge(step, step.discard))
     return tuple(jobs)
 
 
@@ -87,6 +92,12 @@ def _moves(name: str, params: dict[str, Any]) -> list[JobTemplate]:
         (f"{name}-ingest", JobKind.INGEST),
     )
     return [JobTemplate(n, kind, params) for n, kind in steps]
+
+
+def _purge(step: StepSection, datasets: Sequence[str]) -> JobTemplate:
+    """Datasets that go; `closed` names the movements that must be verified before."""
+    closed = [name for name in ("keep", "archive") if getattr(step, name) is not None]
+    return JobTemplate("purge", JobKind.PURGE, {"datasets": list(datasets), "closed": closed})
 
 
 def _given(section: Any) -> dict[str, Any]:

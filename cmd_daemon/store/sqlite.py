@@ -362,7 +362,7 @@ def _open_writer(path: Path, migrate: bool) -> tuple[sqlite3.Connection, int]:
             raise BadUrl(f"the database {path} cannot work in WAL mode (it answers {mode!r})")
         writer.execute("PRAGMA synchronous = FULL")
         writer.execute("PRAGMA foreign_keys = ON")
-        writer.execute("PRAGMA cache_size = -65536")  # KiB
+        writer.execute("PRAGMA cache_size = -16384")  # KiB
         writer.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: 16 MiB
         writer.execute("PRAGMA journal_size_limit = 67108864")
         _settle_schema(writer, path, migrate)
@@ -422,7 +422,7 @@ def _open_readers(path: Path) -> AsyncEngine:
     def prepare(connection: Any, record: object) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA query_only = ON")
-        cursor.execute("PRAGMA cache_size = -16384")
+        cursor.execute("PRAGMA cache_size = -8192")
         cursor.close()
 
     return engine

@@ -39,7 +39,7 @@ class Change:
     key: str = ""
 
 
-_FIXED = {
+FIXED = {
     "campaigns": {"id", "name", "created_at"},
     "steps": {"id", "campaign_id", "name"},
     "groups": {"id", "campaign_id", "step_id", "name", "share", "created_at"},
@@ -60,7 +60,7 @@ class _Form:
 
 
 def _form(table: str, columns: tuple[str, ...], to_row: Callable[[Any], Row]) -> _Form:
-    changing = tuple(c for c in columns if c not in _FIXED[table])
+    changing = tuple(c for c in columns if c not in FIXED[table])
     return _Form(table, columns, to_row, changing, _changes_of(columns, changing, to_row))
 
 
@@ -77,7 +77,7 @@ def _changes_of(
     return pick
 
 
-_JOB_CHANGING = tuple(c for c in codec.JOB if c not in _FIXED["jobs"])
+_JOB_CHANGING = tuple(c for c in codec.JOB if c not in FIXED["jobs"])
 _FORMS: dict[type, _Form] = {
     Campaign: _form("campaigns", codec.CAMPAIGN, codec.campaign_to_row),
     Step: _form("steps", codec.STEP, codec.step_to_row),

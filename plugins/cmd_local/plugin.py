@@ -1,4 +1,4 @@
-"""What this plugin brings: the drivers `local` and `butler`, the agent `butler`, the splitters
+"""What this plugin brings: the drivers `local`, `butler` and `mover`, the agent `butler`, the splitters
 `none`, `values` and `query`."""
 
 from collections.abc import Iterable
@@ -7,6 +7,7 @@ from cmd_daemon.hooks import AgentFactory, DriverFactory, Splitter, hookimpl
 from cmd_local.agent import ButlerAgentFactory
 from cmd_local.butler_driver import ButlerDriverFactory
 from cmd_local.driver import LocalFactory
+from cmd_local.moving.driver import MoverFactory
 from cmd_local.splitters import NoSplitter, QuerySplitter, ValuesSplitter
 
 CMD_API_VERSION = 1
@@ -14,8 +15,8 @@ CMD_API_VERSION = 1
 
 @hookimpl
 def cmd_register_drivers() -> Iterable[DriverFactory]:
-    """The drivers `local` and `butler`."""
-    return [LocalFactory(), ButlerDriverFactory()]
+    """The drivers `local`, `butler` and `mover`."""
+    return [LocalFactory(), ButlerDriverFactory(), MoverFactory()]
 
 
 @hookimpl

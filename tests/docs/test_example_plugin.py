@@ -120,7 +120,7 @@ def test_the_example_plugin_runs_a_campaign(installed: Path, tmp_path: Path) -> 
             jobs = [job.name.rpartition("/")[2] for job in client.jobs(f"{name}/steps/nightly")]
             assert jobs == ["process", "collect", "verify"] * 4
             placement = client.explain_entity(f"{name}/steps/nightly/groups/20261101").placement
-            assert (placement.algorithm, placement.facility) == ("most-free", "USDF")
+            assert (placement.algorithm, placement.facility) == ("most-free", "facilities/USDF")
             job = f"{name}/steps/nightly/groups/20261101/jobs/process"
             log = b"".join(chunk.data for chunk in client.read_log(job))
             assert b"week/nightly/20261101/process#1 ends with exit code 0" in log

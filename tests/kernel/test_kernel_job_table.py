@@ -58,6 +58,7 @@ EVENTS: dict[str, Callable[[House], ev.Event]] = {
     "permanent": failed(ErrorClass.PERMANENT),
     "unknown": failed(ErrorClass.UNKNOWN),
     "unknown!": failed(ErrorClass.UNKNOWN, repeatable=False),
+    "look-up-failed": lambda h: h.job_event(ev.LookUpFailed, message="away"),
     "absent": lambda h: h.job_event(ev.JobAbsent),
     "seen": lambda h: h.job_event(ev.JobSeen, running=True, progress="{}"),
     "ok": lambda h: h.job_event(ev.JobEnded, outcome=Outcome(True)),
@@ -77,6 +78,7 @@ TABLE: dict[str, dict[str, str]] = {
         "permanent": "HELD",
         "unknown": "SUBMITTING",
         "unknown!": "UNCERTAIN",
+        "look-up-failed": "SUBMITTING",
     },
     "RECALL": {
         "taken": "RUNNING",
@@ -85,6 +87,7 @@ TABLE: dict[str, dict[str, str]] = {
         "permanent": "HELD",
         "unknown": "SUBMITTING",
         "unknown!": "UNCERTAIN",
+        "look-up-failed": "SUBMITTING",
         "timer": "SUBMITTING",
     },
     "RUNNING": {"seen": "RUNNING", "ok": "SUCCEEDED", "bad": "READY", "gone": "READY"},
@@ -101,6 +104,7 @@ TABLE: dict[str, dict[str, str]] = {
         "permanent": "CANCELLED",
         "unknown": "SUBMITTING",
         "unknown!": "UNCERTAIN",
+        "look-up-failed": "SUBMITTING",
         "absent": "CANCELLED",
     },
     "RUNNING+cancel": {
@@ -230,3 +234,18 @@ def test_an_uncertain_job_of_a_cancelled_campaign_leaves_persons_a_way() -> None
         house.do(kind(group_id=house.group().id))
         assert str(house.group().state) == state
         assert problems(house.view, house.effects) == []
+
+
+def test_an_outage_during_look_ups_uses_up_nothing() -> None:
+    """However long the outside system is away, the job stays SUBMITTING with a timer."""
+    house = at("RECALL")
+    tries = house.job().submit_tries
+    for _ in range(50):
+        due = house.job().due_at
+        assert due is not None
+        house.now = due
+        fired = house.do(ev.TimerFired(entity_id=house.job().id, due_at=due))
+        assert fired.recalls == [house.job().id]
+        house.do(house.job_event(ev.LookUpFailed, message="away"))
+    assert house.job().state is JobState.SUBMITTING
+    assert house.job().submit_tries == tries

@@ -1,0 +1,1 @@
+"""Data movement between the Butlers of the facilities: the driver `mover`."""

@@ -1,0 +1,13 @@
+from pathlib import Path
+
+import pytest
+from engine_house import House
+
+from cmd_daemon.engine import calls
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """A house whose drivers have half a second for a call."""
+    monkeypatch.setattr(calls, "CALL_S", 0.5)
+    return House(tmp_path)
