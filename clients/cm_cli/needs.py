@@ -17,7 +17,7 @@ from .show.text import state_word
 _FINAL = ("ACCEPTED", "FAILED", "CANCELLED", "ARCHIVED")
 _GROUP_COMMANDS = {
     "REVIEW": 'cm accept {0} --reason "…"   or   cm retry {0} --missing-only',
-    "HELD": "cm retry {0}   or   cm release {0}",
+    "HELD": "cm retry {0}   or see   cm why {0}",
 }
 _STEP_COMMANDS = {"REVIEW": 'cm sign {0} --reason "…"', "HELD": "cm release {0}"}
 

@@ -200,7 +200,7 @@ def attempt_message(row: AttemptRow) -> job_pb2.Attempt:
 
 def placement_message(row: PlacementRow) -> group_pb2.Placement:
     """A placement decision."""
-    factors: list[dict[str, Any]] = json.loads(row.factors) if row.factors else []
+    factors: list[tuple[str, str, float, bool, str]] = json.loads(row.factors or "[]")
     return group_pb2.Placement(
         time=stamp(row.at),
         facility=f"facilities/{row.facility}" if row.facility else "",
@@ -208,8 +208,14 @@ def placement_message(row: PlacementRow) -> group_pb2.Placement:
         actor=row.actor,
         reason=row.reason,
         factors=[
-            group_pb2.PlacementFactor(**{**each, "facility": f"facilities/{each['facility']}"})
-            for each in factors
+            group_pb2.PlacementFactor(
+                facility=f"facilities/{facility}",
+                name=name,
+                value=value,
+                passed=passed,
+                detail=detail,
+            )
+            for facility, name, value, passed, detail in factors
         ],
     )
 

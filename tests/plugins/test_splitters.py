@@ -245,7 +245,7 @@ def test_the_plugins_load_as_a_strangers_would() -> None:
     splitters = [each for found in manager.hook.cmd_register_splitters() for each in found]
     assert {splitter.name for splitter in splitters} == {"none", "values", "query"}
     drivers = [each for found in manager.hook.cmd_register_drivers() for each in found]
-    assert {driver.name for driver in drivers} == {"local", "butler"}
+    assert {driver.name for driver in drivers} == {"local", "butler", "mover"}
     assert [each.name for found in manager.hook.cmd_register_agents() for each in found] == [
         "butler"
     ]
