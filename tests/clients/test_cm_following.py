@@ -107,13 +107,13 @@ def test_watch_tells_once_what_waits_and_may_end_there(cm: Cm, fake: FakeDaemon)
     watch = Running(cm, "watch", "DRP1")
     wait_until(lambda: fake.world.watchers)
     fake.move(GROUP, "HELD", HOSTILE)
-    wait_until(lambda: any("cm release DRP1/coadd/0000" in line for line in watch.lines))
+    wait_until(lambda: any("cm why DRP1/coadd/0000" in line for line in watch.lines))
     fake.move("campaigns/DRP1/steps/coadd/groups/0001", "ACCEPTED")
     wait_until(lambda: any("0001 RUNNING -> ACCEPTED" in line for line in watch.lines))
     assert cm("watch", "DRP1", "--exit-on-hold").returncode == 5
     fake.move("campaigns/DRP1", "ACCEPTED")
     assert watch.end() == 0
-    assert "".join(watch.lines).count("cm release DRP1/coadd/0000") == 1
+    assert "".join(watch.lines).count("cm why DRP1/coadd/0000") == 1
     assert "\x1b" not in "".join(watch.lines)
 
 
@@ -201,7 +201,7 @@ def test_a_terminal_gets_a_live_picture(cm: Cm, fake: FakeDaemon) -> None:
     watch = Terminal(cm, "watch", "DRP1")
     wait_until(lambda: "Ctrl-C ends the watching only" in watch.text)
     fake.move(GROUP, "HELD", HOSTILE)
-    wait_until(lambda: "cm release DRP1/coadd/0000" in watch.text)
+    wait_until(lambda: "cm why DRP1/coadd/0000" in watch.text)
     fake.move("campaigns/DRP1", "ACCEPTED")
     assert watch.end() == 0
     assert "\x1b[?25h" in watch.text, "the cursor must come back"
