@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from cmd_daemon.hooks.ports import FacilityInfo
+from cmd_daemon.hooks.ports import FacilityInfo, Queue
 from cmd_daemon.kernel.states import JobKind
 from cmd_daemon.spec.units import parse_duration, parse_memory
 
@@ -37,7 +37,7 @@ class DaemonSection(Section):
     """`[daemon]`: where it keeps its state and listens, and which plugins it loads.
 
     `database` is a path or a SQLAlchemy URL, `socket` the path of the Unix socket, `metrics` an
-    address `host:port` for Prometheus (empty: none).
+    address `host:port` for Prometheus (empty: none). Facilities are looked at every `probe_s` seconds.
     """
 
     state_dir: Path = Path("/var/lib/cmd-daemon")
@@ -47,6 +47,7 @@ class DaemonSection(Section):
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     log_format: str = Field(default="json", pattern="^(json|console)$")
     metrics: str = ""
+    probe_s: Duration = 30.0
 
     @property
     def database_url(self) -> str:
@@ -57,13 +58,25 @@ class DaemonSection(Section):
         return f"sqlite+aiosqlite:///{path.absolute()}"
 
 
+class QueueSection(Section):
+    """`[facility.NAME.queues.CLASS]`: a memory class. A job goes to the smallest it fits into."""
+
+    slots: int = Field(ge=0, le=1_000_000)
+    memory: Memory
+    cores: int = Field(default=1, ge=1)
+    walltime: Duration = 86_400.0
+
+
 class FacilitySection(Section):
     """`[facility.NAME]`: a Data Facility.
 
     `slots` is the number of its jobs at a time, `lanes` the same for single drivers; `memory`,
     `cores` and `walltime` are the most one job may ask for. `butlers` maps repository labels to
     places, `stacks` versions to the Python of that stack, `drivers` job kinds to drivers.
-    `settings` has a section for each driver that wants one, and one for the agent.
+    `settings` has a section for each driver that wants one, one for the agent, and one for the
+    transport, which says how programs are started there. `queues` are its memory classes, `storage` maps
+    names of storage elements to paths there, `links` the facilities that data can come from to bytes
+    a second (0: not measured; without the key nobody knows).
     """
 
     slots: int = Field(default=1, ge=1, le=1_000_000)
@@ -75,6 +88,10 @@ class FacilitySection(Section):
     stacks: dict[str, str] = Field(default_factory=dict)
     drivers: dict[JobKind, str]
     agent: str = ""
+    transport: str = "local"
+    queues: dict[str, QueueSection] = Field(default_factory=dict)
+    storage: dict[str, str] = Field(default_factory=dict)
+    links: dict[str, Annotated[float, BeforeValidator(_bytes), Field(ge=0)]] | None = None
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def info(self, name: str) -> FacilityInfo:
@@ -89,6 +106,13 @@ class FacilitySection(Section):
             stacks=self.stacks,
             drivers=self.drivers,
             settings=self.settings,
+            transport=self.transport,
+            queues=tuple(
+                Queue(name, each.slots, each.memory, cores=each.cores, walltime_s=each.walltime)
+                for name, each in self.queues.items()
+            ),
+            storage=self.storage,
+            links=self.links,
         )
 
 

@@ -20,7 +20,7 @@ from cmd_daemon.engine.lanes import Lane
 from cmd_daemon.engine.memory import settle
 from cmd_daemon.failpoints import failpoint
 from cmd_daemon.hooks.manager import Plugins
-from cmd_daemon.hooks.ports import FacilityInfo
+from cmd_daemon.hooks.ports import DriverError, FacilityInfo
 from cmd_daemon.host import DaemonHost
 from cmd_daemon.observe import metrics, systemd
 from cmd_daemon.store import Store, StoreError
@@ -139,7 +139,20 @@ def _lanes(
             except (ValidationError, ValueError, TypeError) as error:
                 problems.append(f"facility.{name}.settings.{driver}: {error}")
                 continue
-            lanes.append(Lane(name, driver, made, section.lanes.get(driver, section.slots)))
+            limit = section.lanes.get(driver, section.slots)
+            lanes.append(Lane(name, driver, made, limit, fixed=driver in section.lanes))
+        transport = plugins.transports.get(section.transport)
+        if transport is not None:
+            try:
+                host.transports[name] = transport.create(infos[name], host)
+            except (DriverError, ValueError, TypeError) as error:
+                problems.append(f"facility.{name}.settings.{section.transport}: {error}")
+        elif "transport" in section.model_fields_set:
+            known = ", ".join(sorted(plugins.transports)) or "none"
+            problems.append(
+                f"facility.{name}.transport: no plugin brings transport {section.transport!r}; "
+                f"known: {known}"
+            )
         if section.agent:
             agent = plugins.agents.get(section.agent)
             if agent is None:
@@ -166,6 +179,8 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
     plugins = Plugins.load(section.plugins, config.plugin)
     host = DaemonHost(section.state_dir, clock, infos)
     lanes = _lanes(config, plugins, infos, host)
+    for transport in host.transports.values():
+        stack.push_async_callback(transport.close)
     for agent in host.agents.values():
         stack.push_async_callback(agent.close)
     store = await Store.open(section.database_url, clock=clock.now)
@@ -173,7 +188,7 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
     store.on_commit_point = failpoint
     for lane in lanes:
         stack.push_async_callback(lane.driver.stop)
-    engine = Engine(store, clock, plugins, infos, host, lanes)
+    engine = Engine(store, clock, plugins, infos, host, lanes, section.probe_s)
     host.on_wake = engine.wake
     room = Room(
         engine=engine,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cmd_daemon.engine.clock import Clock
 from cmd_daemon.hooks.ports import Agent, DriverError, FacilityInfo, ManagedAgent
+from cmd_daemon.hooks.transports import Transport
 from cmd_daemon.kernel.outcome import ErrorClass
 
 
@@ -20,6 +21,7 @@ class DaemonHost:
         self._facilities = facilities
         self._loop = asyncio.get_running_loop()
         self.agents: dict[str, ManagedAgent] = {}
+        self.transports: dict[str, Transport] = {}
         self.on_wake: Callable[[str, str], None] | None = None
 
     @property
@@ -45,6 +47,10 @@ class DaemonHost:
                 f"facility {facility} has no agent: set `agent` in its configuration",
             )
         return agent
+
+    def transport(self, facility: str) -> Transport:
+        """The facility's transport; KeyError for an unknown facility."""
+        return self.transports[facility]
 
     def facility(self, name: str) -> FacilityInfo:
         """The facility's configuration; KeyError for an unknown one."""

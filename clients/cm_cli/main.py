@@ -13,7 +13,17 @@ from collections.abc import Sequence
 import click
 
 from .caller import Caller
-from .commands import campaigns, daemon, entities, facilities, groups, history, progress
+from .commands import (
+    campaigns,
+    daemon,
+    entities,
+    facilities,
+    groups,
+    history,
+    moving,
+    progress,
+    scripts,
+)
 
 INTERRUPTED = 130
 
@@ -30,6 +40,7 @@ Exit codes:
   5    cm watch --exit-on-hold: something waits for a person
   6    no daemon answers
   130  Ctrl-C (it never harms a campaign)
+  cm run-script ends with the exit code of the script
 """
 
 
@@ -58,7 +69,18 @@ def cli(ctx: click.Context, address: str | None, actor: str | None, timeout: flo
     ctx.obj = Caller(address, actor, timeout)
 
 
-for _family in (campaigns, progress, history, entities, groups, facilities, daemon):
+_FAMILIES = (
+    campaigns,
+    progress,
+    history,
+    entities,
+    groups,
+    moving,
+    facilities,
+    scripts,
+    daemon,
+)
+for _family in _FAMILIES:
     for _command in _family.COMMANDS:
         cli.add_command(_command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,17 +48,47 @@ class NameType(click.ParamType):  # type: ignore[type-arg]  # generic since clic
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """The names of the level that is being typed; none if the daemon does not answer at once."""
-        from cm_client import Backoff, Client, CmError, short_name
-
-        caller = ctx.find_root().params
         above, _, _ = incomplete.rpartition("/")
+        return _completions(ctx, incomplete, lambda cm: _below(cm, above))
+
+
+class FacilityType(click.ParamType):  # type: ignore[type-arg]
+    """The name of a facility, short or full; converted to facilities/{facility}."""
+
+    name = "facility"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Raises click.BadParameter for what cannot be one."""
+        from cm_client import facility_name
+
         try:
-            client = Client(caller.get("address"), deadline=1.0, backoff=Backoff(tries=1))
-            with client as cm:
-                names = [short_name(name) for name in _below(cm, above)]
-        except (CmError, ValueError):
-            return []
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+            return facility_name(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The facilities there are; none if the daemon does not answer at once."""
+        return _completions(
+            ctx, incomplete, lambda cm: [each.name for each in cm.list_facilities().facilities]
+        )
+
+
+def _completions(
+    ctx: click.Context, incomplete: str, ask: Callable[[Any], list[str]]
+) -> list[CompletionItem]:
+    """Short names that the daemon tells and that begin as typed."""
+    from cm_client import Backoff, Client, CmError, short_name
+
+    caller = ctx.find_root().params
+    try:
+        client = Client(caller.get("address"), deadline=1.0, backoff=Backoff(tries=1))
+        with client as cm:
+            names = [short_name(name) for name in ask(cm)]
+    except (CmError, ValueError):
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def _below(cm: Any, above: str) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from .amounts import texts_by_name
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -55,24 +57,11 @@ def confirm(question: str, yes: bool) -> None:
 def parameters_option(command: F) -> F:
     """--set NAME=VALUE, several times: the campaign file's parameters, as a dict."""
 
-    def collect(
-        ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-    ) -> dict[str, str]:
-        chosen: dict[str, str] = {}
-        for value in values:
-            key, equals, text = value.partition("=")
-            if not (key and equals):
-                raise click.BadParameter(f"{value!r} is not NAME=VALUE")
-            if key in chosen:
-                raise click.BadParameter(f"{key} is given twice")
-            chosen[key] = text
-        return chosen
-
     return click.option(
         "--set",
         "parameters",
         multiple=True,
         metavar="NAME=VALUE",
-        callback=collect,
+        callback=texts_by_name,
         help="Value of a parameter of the file; may be repeated.",
     )(command)

@@ -113,6 +113,7 @@ _BY_REASON: dict[str, type[CmError]] = {
     "PERMISSION_DENIED": PermissionDenied,
     "DRIVER_FAILED": DriverFailed,
     "NO_DRIVER": StateRefused,
+    "FACILITY_UNFIT": StateRefused,
 }
 
 _BY_CODE: dict[grpc.StatusCode, type[CmError]] = {

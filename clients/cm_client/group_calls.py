@@ -135,3 +135,23 @@ class GroupCalls:
         """
         request = pb.ReleaseGroupRequest(name=name, reason=reason, etag=etag)
         return change("GroupService/ReleaseGroup", request, pb.Group, request_id)
+
+    @rpc
+    def move_group(
+        self,
+        name: str,
+        facility: str,
+        *,
+        reason: str = "",
+        validate_only: bool = False,
+        etag: str = "",
+        request_id: str | None = None,
+    ) -> Call[pb.MoveGroupResponse]:
+        """Place a group by hand at facilities/{facility}; with `validate_only` only tell what it costs.
+
+        Raises NotFound, StateRefused, EtagMismatch, InvalidArgument.
+        """
+        request = pb.MoveGroupRequest(
+            name=name, facility=facility, reason=reason, validate_only=validate_only, etag=etag
+        )
+        return change("GroupService/MoveGroup", request, pb.MoveGroupResponse, request_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cmd_api.v1 import step_pb2 as pb
 
-from .call import Call, change, rpc
+from .call import LONG, Call, change, rpc
 
 
 class StepCalls:
@@ -46,3 +46,13 @@ class StepCalls:
         """Try a held step again. Raises NotFound, StateRefused, EtagMismatch."""
         request = pb.ReleaseStepRequest(name=name, reason=reason, etag=etag)
         return change("StepService/ReleaseStep", request, pb.Step, request_id)
+
+    @rpc
+    def get_nexus(self, name: str) -> Call[pb.Nexus]:
+        """The nexus log of a step or of one group: datasets made, sent, arrived, ingested.
+
+        For a step each entry sums over its groups (`group` is the step's name); beside them the groups
+        with gaps have entries of their own, those that are HELD first. Raises NotFound.
+        """
+        request = pb.GetNexusRequest(name=name)
+        return Call("StepService/GetNexus", request, pb.Nexus, length=LONG)  # sums 10^5 groups

@@ -11,6 +11,7 @@ from cmd_api.v1 import campaign_pb2 as pb
 from cmd_api.v1 import campaign_pb2_grpc
 from cmd_daemon.api import paging
 from cmd_daemon.api.errors import ApiError, bad_file, invalid, not_found, problem_message
+from cmd_daemon.api.rehearsal import Rehearsal
 from cmd_daemon.api.service import (
     Context,
     Room,
@@ -20,16 +21,17 @@ from cmd_daemon.api.service import (
     state_names,
 )
 from cmd_daemon.api.shapes import campaign_etag, campaign_message, shown_state, stamp
-from cmd_daemon.engine.splitting import ask_splitter
-from cmd_daemon.hooks.ports import DataShare, SplitRequest
 from cmd_daemon.hooks.review import CampaignReview
 from cmd_daemon.kernel import events as ev
+from cmd_daemon.kernel.policy import StepPolicy
 from cmd_daemon.kernel.records import CampaignFile, CampaignRow
-from cmd_daemon.kernel.states import FINAL_CAMPAIGN, CampaignState, Desired
+from cmd_daemon.kernel.states import FINAL_CAMPAIGN, CampaignState, Desired, JobKind
 from cmd_daemon.spec import (
     CampaignFileError,
     CampaignPlan,
     Change,
+    PlannedGroup,
+    PlannedPlacement,
     Problem,
     changes,
     json_schema,
@@ -52,12 +54,15 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
         if request.max_groups < 0:
             raise invalid("max_groups", f"must be 0 or more, not {request.max_groups}")
         plan = await self._read(request.source)
-
-        async def split(asked: SplitRequest) -> Sequence[DataShare]:
-            name = plan.steps[asked.step].split.splitter
-            return await ask_splitter(self._room.plugins.splitters, name, asked, self._room.host)
-
-        planned = await plan_campaign(plan, split, request.max_groups or MAX_GROUPS)
+        rehearsal = Rehearsal(self._room, plan)
+        planned = await plan_campaign(
+            plan,
+            rehearsal.split,
+            request.max_groups or MAX_GROUPS,
+            rehearsal.place,
+            rehearsal.regions(),
+            rehearsal.can_tell,
+        )
         if planned.problems:
             raise bad_file(planned.problems)
         response = pb.PlanCampaignResponse(
@@ -74,20 +79,13 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
                 optional=policy.optional,
                 breakpoint=policy.breakpoint or "",
                 splitter=policy.split.splitter if policy.jobs else "",
-                output=policy.output if policy.jobs else "",
+                output=policy.output if _processes(policy) else "",
                 group_count=groups,
                 job_count=groups * len(policy.jobs),
-                groups=[
-                    pb.PlannedGroup(
-                        group=group.name,
-                        where=group.where,
-                        size=group.size,
-                        keys=[job.key for job in group.jobs],
-                    )
-                    for group in step.listed
-                ],
+                groups=[_planned_group(group) for group in step.listed],
                 note="; ".join(step.notes),
                 job_names=[job.name for job in policy.jobs],
+                placements=[_planned_placement(each) for each in step.placements],
             )
             response.group_count += groups
             response.job_count += groups * len(policy.jobs)
@@ -317,6 +315,36 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
             reason=request.reason,
             request_id=request.request_id,
         )
+
+
+def _processes(policy: StepPolicy) -> bool:
+    return any(job.kind is JobKind.PROCESS for job in policy.jobs)
+
+
+def _planned_group(group: PlannedGroup) -> pb.PlannedGroup:
+    return pb.PlannedGroup(
+        group=group.name,
+        where=group.where,
+        size=group.size,
+        keys=[job.key for job in group.jobs],
+        facility=_facility(group.would_run.facility),
+        reason=group.would_run.reason,
+        region=group.region or "",
+        input_bytes=group.would_run.input_bytes,
+    )
+
+
+def _planned_placement(placement: PlannedPlacement) -> pb.PlannedPlacement:
+    return pb.PlannedPlacement(
+        facility=_facility(placement.facility),
+        group_count=placement.groups,
+        reason=placement.reason,
+        input_bytes=placement.input_bytes,
+    )
+
+
+def _facility(name: str | None) -> str:
+    return "" if name is None else f"facilities/{name}"
 
 
 def _stored_states(request: pb.ListCampaignsRequest) -> tuple[set[CampaignState], set[str]]:

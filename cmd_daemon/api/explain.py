@@ -3,12 +3,19 @@
 from collections.abc import Iterator
 
 from cmd_api.v1 import daemon_pb2 as pb
-from cmd_api.v1 import daemon_pb2_grpc
+from cmd_api.v1 import daemon_pb2_grpc, group_pb2
 from cmd_daemon.api import names
+from cmd_daemon.api.errors import invalid, not_found
 from cmd_daemon.api.service import Context, Room
-from cmd_daemon.api.shapes import event_message, placement_message, shown_state, stamp
+from cmd_daemon.api.shapes import (
+    answer_message,
+    event_message,
+    placement_message,
+    shown_state,
+    stamp,
+)
 from cmd_daemon.kernel.entities import Campaign, Entity, Group, Job, Step
-from cmd_daemon.kernel.states import JobState
+from cmd_daemon.kernel.states import GroupState, JobState
 from cmd_daemon.kernel.waiting import Wait, WaitKind, actions, waits_for
 from cmd_daemon.observe import metrics
 
@@ -57,6 +64,7 @@ class DaemonService(daemon_pb2_grpc.DaemonServiceServicer):
         self, request: pb.ExplainEntityRequest, context: Context
     ) -> pb.ExplainEntityResponse:
         path = names.parse(request.name, 1, 2, 3, 4)
+        without = self._left_out(request, path.depth)
         response = pb.ExplainEntityResponse(name=request.name)
         match path.depth:
             case 1:
@@ -104,7 +112,33 @@ class DaemonService(daemon_pb2_grpc.DaemonServiceServicer):
         group_id = ids.get("group_id")
         if group_id is not None and (rows := await self._room.reader.placements(group_id)):
             response.placement.CopyFrom(placement_message(rows[-1]))
+        if without and group_id is not None:
+            response.what_if.CopyFrom(await self._what_if(group_id, without))
         return response
+
+    def _left_out(self, request: pb.ExplainEntityRequest, depth: int) -> frozenset[str]:
+        """The facilities to be taken as down. Raises ApiError for an unknown one, and where there is
+        no group to be placed."""
+        facilities = frozenset(names.parse_facility(name) for name in request.without)
+        for name in sorted(facilities):
+            if name not in self._room.facilities:
+                raise not_found(f"facilities/{name}")
+        if facilities and depth < 3:
+            raise invalid("without", "only groups are placed: ask about one of its groups")
+        return facilities
+
+    async def _what_if(self, group_id: int, without: frozenset[str]) -> group_pb2.Placement:
+        """Where a group would be placed now without some facilities, and why."""
+        engine = self._room.engine
+        group = engine.view.groups.get(group_id)
+        if group is None:
+            return group_pb2.Placement(reason="the group is final: it is not placed any more")
+        aside = await engine.placing.ask_aside(group, exclude=without)
+        algorithm = engine.view.steps[group.step_id].policy.placement.algorithm
+        answer = answer_message(algorithm, aside.placement, aside.factors)
+        if former := engine.placing.region_dropped(group, without):
+            answer.reason += f"; its region {group.region} is at {former}, which was left out"
+        return answer
 
     def _open(self, stored: Entity) -> Entity | None:
         """The entity in the engine's view; None if it is final and let go."""
@@ -136,7 +170,28 @@ class DaemonService(daemon_pb2_grpc.DaemonServiceServicer):
                 why = lane.breaker.message or "it is starting"
                 words = f"driver {lane.name} at {lane.facility} takes no work now: {why}"
                 yield Wait(WaitKind.SLOT, words, f"facilities/{lane.facility}")
-            elif lane.facility in engine.lanes.drained:
-                words = f"{lane.facility} is drained: undrain it"
-                yield Wait(WaitKind.PERSON, words, f"facilities/{lane.facility}")
+            else:
+                yield from self._down(job)
+                if words := engine.lanes.full_queue(job):
+                    yield Wait(WaitKind.SLOT, words, f"facilities/{job.facility}")
         yield from waits_for(engine.view, entity)
+
+    def _down(self, job: Job) -> Iterator[Wait]:
+        """What a job waits for at a facility that takes no new work."""
+        engine = self._room.engine
+        up, why = engine.live.up(job.facility)
+        group = engine.view.groups[job.group_id]
+        begins = group.state is GroupState.PLACED
+        if up or not (begins or engine.live.failing(job.facility)):
+            return
+        name = f"facilities/{job.facility}"
+        state = engine.view.facilities.get(job.facility)
+        words = f"{job.facility} takes no work now ({why})"
+        if begins:
+            stays = engine.placing.waits_for_facility(group)
+            words += (
+                f"; the group waits for it: {stays}" if stays else "; it is placed again elsewhere"
+            )
+        drained = state is not None and state.drained
+        kind = WaitKind.PERSON if drained else WaitKind.SLOT
+        yield Wait(kind, f"{words}{': undrain it' if drained else ''}", name)

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import grpc
-
 from cmd_api.v1 import group_pb2 as pb
 from cmd_api.v1 import group_pb2_grpc
 from cmd_daemon.api import paging
-from cmd_daemon.api.errors import ApiError, invalid
+from cmd_daemon.api.errors import invalid
+from cmd_daemon.api.moves import look_at_move, refused_final
+from cmd_daemon.api.names import parse_facility
 from cmd_daemon.api.service import (
     Context,
     Room,
@@ -86,6 +86,34 @@ class GroupService(group_pb2_grpc.GroupServiceServicer):
             placements=[placement_message(each) for each in reversed(rows)]
         )
 
+    async def MoveGroup(
+        self, request: pb.MoveGroupRequest, context: Context
+    ) -> pb.MoveGroupResponse:
+        check_command(request, needs_reason=not request.validate_only)
+        row = await self._room.group(request.name)
+        facility = parse_facility(request.facility)
+        method = "Move"
+        if not request.validate_only and await self._room.repeated(request, method):
+            return pb.MoveGroupResponse(group=group_message(row))
+        check_etag(request.etag, str(row.group.version), request.name)
+        if row.group.state in FINAL_GROUP:
+            raise refused_final(request.name, row.group.state, "GroupMoved")
+        look = await look_at_move(self._room, row, facility)
+        if not request.validate_only:
+            look.check(request.name, facility)
+            event = ev.GroupMoved(
+                group_id=row.group.id,
+                facility=facility,
+                actor=actor_of(context),
+                reason=request.reason,
+                request_id=request.request_id,
+            )
+            await self._room.ask(event, request, method)
+            row = await self._room.group(request.name)
+        return pb.MoveGroupResponse(
+            group=group_message(row), cost=look.cost, placement=look.placement
+        )
+
     async def _command(
         self,
         request: Any,
@@ -100,12 +128,7 @@ class GroupService(group_pb2_grpc.GroupServiceServicer):
         if not await self._room.repeated(request, method):
             check_etag(request.etag, str(row.group.version), request.name)
             if row.group.state in FINAL_GROUP:
-                raise ApiError(
-                    grpc.StatusCode.FAILED_PRECONDITION,
-                    "STATE_REFUSED",
-                    f"{request.name} is {row.group.state}, which is final: nothing can change it.",
-                    {"name": request.name, "state": row.group.state, "event": event.__name__},
-                )
+                raise refused_final(request.name, row.group.state, event.__name__)
             await self._room.ask(
                 event(
                     group_id=row.group.id,

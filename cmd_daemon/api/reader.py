@@ -7,8 +7,10 @@ from cmd_daemon.kernel.records import (
     AttemptRow,
     CampaignFile,
     CampaignRow,
+    FacilityLoad,
     GroupRow,
     JobRow,
+    NexusRow,
     PlacementRow,
     Record,
     RequestRow,
@@ -69,7 +71,17 @@ class Reader(Protocol):
 
     async def attempts(self, job_id: int) -> Sequence[AttemptRow]: ...
 
+    async def begun_groups(
+        self, campaign_id: int, region: str, facility: str, limit: int = 100
+    ) -> Sequence[tuple[str, str]]: ...
+
     async def placements(self, group_id: int) -> Sequence[PlacementRow]: ...
+
+    async def nexus_of_step(self, step_id: int) -> Sequence[NexusRow]: ...
+
+    async def nexus_gaps(self, step_id: int, most: int) -> Sequence[NexusRow]: ...
+
+    async def nexus_of_group(self, group_id: int) -> Sequence[NexusRow]: ...
 
     async def events(
         self,
@@ -82,5 +94,7 @@ class Reader(Protocol):
         kinds: Collection[str] = (),
         backwards: bool = False,
     ) -> Sequence[Record]: ...
+
+    async def facility_load(self, facility: str) -> Sequence[FacilityLoad]: ...
 
     async def find_request(self, request_id: str) -> RequestRow | None: ...

@@ -6,6 +6,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cmd_api.v1 import campaign_pb2, event_pb2, group_pb2, job_pb2, step_pb2
+from cmd_daemon.hooks.ports import Placement
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
 from cmd_daemon.kernel.records import (
     AttemptRow,
@@ -124,6 +125,7 @@ def group_message(row: GroupRow) -> group_pb2.Group:
         reason=group.reason or "",
         etag=str(group.version),
         facility=f"facilities/{group.facility}" if group.facility else "",
+        pinned=f"facilities/{group.pinned}" if group.pinned else "",
         region=group.region or "",
         where=str(share.get("where", "")),
         size=int(share.get("size", 0)),
@@ -218,6 +220,14 @@ def placement_message(row: PlacementRow) -> group_pb2.Placement:
             for facility, name, value, passed, detail in factors
         ],
     )
+
+
+def answer_message(algorithm: str, placement: Placement, factors: str) -> group_pb2.Placement:
+    """A selector's answer that was not taken up: without a time, with its factors (JSON)."""
+    row = PlacementRow(0, 0, placement.facility, algorithm, "", placement.reason, factors)
+    message = placement_message(row)
+    message.ClearField("time")
+    return message
 
 
 def event_message(record: Record) -> event_pb2.Event:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
@@ -105,12 +105,14 @@ class Calls:
         clock: Clock,
         post: Callable[[ev.Event], None],
         decided: Callable[[], Awaitable[None]],
+        queue_of: Callable[[Job], str],
     ) -> None:
         self._view = view
         self._journal = journal
         self._clock = clock
         self._post = post
         self._decided = decided
+        self._queue_of = queue_of
         self._queues: dict[tuple[str, str, str], asyncio.Queue[Call]] = {}
 
     def open(self, lane: Lane) -> list[Awaitable[None]]:
@@ -142,6 +144,10 @@ class Calls:
                 calls.append(queue.get_nowait())
             while lane.breaker.state(self._clock.now()) == "open":
                 await self._clock.wait(0.5)
+            if self._view.killed(lane.facility):
+                await (
+                    self._decided()
+                )  # the sweep is in the inbox: nothing of it is submitted any more
             try:
                 await make(lane, calls)
             except Exception:
@@ -265,7 +271,9 @@ class Calls:
         for key, (call, known) in list(wanted.items()):
             job = self._job(call, JobState.SUBMITTING) or known
             try:
-                orders.append(order_of(self._view, job, former.get(sources[key] or 0, [])))
+                order = order_of(self._view, job, former.get(sources[key] or 0, []))
+                queue = self._queue_of(job)
+                orders.append(replace(order, queue=queue) if queue else order)
             except (ValueError, KeyError) as error:
                 del wanted[key]
                 self._fail(call, ErrorClass.PERMANENT, f"no order could be made: {error}")

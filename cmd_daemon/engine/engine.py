@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -11,6 +11,7 @@ from cmd_daemon.engine.answers import words
 from cmd_daemon.engine.calls import Call, Calls
 from cmd_daemon.engine.clock import Clock
 from cmd_daemon.engine.containment import contained
+from cmd_daemon.engine.facilities import LiveFacilities
 from cmd_daemon.engine.feed import Feed
 from cmd_daemon.engine.journal import Journal, Loaded
 from cmd_daemon.engine.lanes import Lane, Lanes
@@ -26,7 +27,7 @@ from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.decide import decide
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.draft import Refused
-from cmd_daemon.kernel.records import FacilityState, Record, RequestRow
+from cmd_daemon.kernel.records import RequestRow
 from cmd_daemon.kernel.states import Desired, JobState
 from cmd_daemon.kernel.view import View, splits
 from cmd_daemon.observe import metrics
@@ -43,7 +44,7 @@ REMEMBERED = 500
 """Requests whose answers are at hand: one that is repeated may have missed them in the store."""
 
 SWEEP = 500
-"""Groups of a cancelled campaign in one event."""
+"""Groups of a cancelled campaign, or of a killed facility, in one event."""
 
 
 class RequestIdReused(Exception):
@@ -68,17 +69,19 @@ class Engine:
     """Takes events, decides, commits, and then lets the outside know.
 
     Build it, `recover`, then `run`. `post` and `ask` may be called from the loop's own thread only.
+    `facilities` is changed in place when a person edits limits: everyone who holds it sees them.
     """
 
     journal: Journal
     clock: Clock
     plugins: Plugins
-    facilities: Mapping[str, FacilityInfo]
+    facilities: dict[str, FacilityInfo]
     host: Host
     lanes_made: list[Lane]
+    probe_s: float = 30.0
     view: View = field(default_factory=View)
-    drained: dict[str, FacilityState] = field(default_factory=dict)
     lanes: Lanes = field(init=False)
+    live: LiveFacilities = field(init=False)
     feed: Feed = field(init=False)
     writer: Writer = field(init=False)
     timers: Timers = field(init=False)
@@ -97,19 +100,39 @@ class Engine:
     _requests: dict[str, Asked] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.lanes = Lanes(self.view)
+        self.lanes = Lanes(self.view, self.facilities)
         for lane in self.lanes_made:
             self.lanes.add(lane)
-        self.writer = Writer(self.journal, self.clock, self._committed)
-        self.timers = Timers(self.clock, self.post)
-        self.calls = Calls(self.view, self.journal, self.clock, self.post, self.decided)
-        self.polling = Polling(self.view, self.clock, self.post, self.decided)
-        self.splitting = Splitting(self.view, self.plugins, self.host, self.post, self.decided)
-        self.placing = Placing(
+        self.live = LiveFacilities(
             self.view,
             self.facilities,
             self.lanes,
             self.plugins,
+            self.host,
+            self.clock,
+            self.probe_s,
+            self._arrived.set,
+        )
+        self.writer = Writer(self.journal, self.clock, self._committed)
+        self.timers = Timers(self.clock, self.post)
+        self.calls = Calls(
+            self.view, self.journal, self.clock, self.post, self.decided, self.lanes.queues.name_of
+        )
+        self.polling = Polling(self.view, self.clock, self.post, self.decided)
+        self.splitting = Splitting(
+            self.view,
+            self.plugins,
+            self.host,
+            self.post,
+            self.decided,
+            lambda campaign_id: self.placing.regions.get(campaign_id, {}),
+        )
+        self.placing = Placing(
+            self.view,
+            self.facilities,
+            self.live,
+            self.plugins,
+            self.host,
             self.clock,
             self.post,
             self.decided,
@@ -190,17 +213,20 @@ class Engine:
         view.next_id = loaded.highest_id + 1
         self._seq = loaded.last_seq
         self.feed = Feed(self.journal, loaded.last_seq)
-        self.drained = loaded.facilities
-        self.lanes.drained = {name for name, each in self.drained.items() if each.drained}
+        view.facilities.update(loaded.facilities)
+        for state in loaded.facilities.values():
+            self.live.note(state)
         for campaign in view.campaigns.values():
-            self.placing.regions[campaign.id] = dict(await self.journal.regions(campaign.id))
+            steps = [view.steps[ident] for ident in view.steps_of[campaign.id].values()]
+            apart = {step.id for step in steps if step.policy.placement.at is not None}
+            self.placing.load(campaign.id, await self.journal.placed_before(campaign.id, apart))
         for step in view.steps.values():
             if splits(step):
                 view.group_names[step.id] = await self.journal.group_names(step.id)
             self.timers.note(step)
         for group in view.groups.values():
             self.timers.note(group)
-            self.placing.note(group)
+            self.placing.adopt(group)
         for job in view.jobs.values():
             self.timers.note(job)
             self.lanes.note(job)
@@ -229,6 +255,9 @@ class Engine:
         for campaign in list(self.view.campaigns.values()):
             if campaign.desired is Desired.CANCEL:
                 self._sweep(campaign.id)
+        for facility, state in self.view.facilities.items():
+            if state.killed or state.reviving:
+                self._sweep_facility(facility)
 
     async def run(self) -> None:
         """Run everything until cancelled; then leave all jobs as they are, to be adopted later.
@@ -245,6 +274,7 @@ class Engine:
             tasks.create_task(self.writer.run())
             tasks.create_task(self.timers.run())
             tasks.create_task(self.placing.run())
+            tasks.create_task(self.live.run())
             for observing in self.observers.tasks():
                 tasks.create_task(observing)
             self._pick_up()
@@ -281,7 +311,7 @@ class Engine:
             await self.clock.wait(1.0)
             now = self.clock.now()
             for lane in self.lanes_made:
-                if lane.queue and lane.breaker.state(now) == "half-open":
+                if lane.ready and lane.breaker.state(now) == "half-open":
                     self.lanes.touch(lane)
                     self._arrived.set()
 
@@ -334,19 +364,16 @@ class Engine:
         if self.writer.problem:
             asked.answer.set_exception(NotAccepting(self.writer.problem))
             return
-        if isinstance(asked.event, ev.FacilityDrained):
-            decision = self._drain(asked.event)
-        else:
-            try:
-                decision = decide(self.view, asked.event, self.clock.now())
-            except Refused as refused:
-                asked.answer.set_exception(refused)
-                return
-            except Exception as error:
-                log.exception("an event could not be decided", event=type(asked.event).__name__)
-                asked.answer.set_exception(error)
-                return
-            self._apply(decision)
+        try:
+            decision = decide(self.view, asked.event, self.clock.now())
+        except Refused as refused:
+            asked.answer.set_exception(refused)
+            return
+        except Exception as error:
+            log.exception("an event could not be decided", event=type(asked.event).__name__)
+            asked.answer.set_exception(error)
+            return
+        self._apply(decision)
         if asked.request is not None:
             self.writer.pending.batch.requests.append(asked.request)
         future = asked.answer
@@ -357,6 +384,8 @@ class Engine:
             self._sweep(asked.event.campaign_id)
         elif isinstance(asked.event, ev.CampaignResumed):
             self._resume(asked.event.campaign_id)
+        elif isinstance(asked.event, ev.FacilityKilled | ev.FacilityRevived):
+            self._sweep_facility(asked.event.facility)
 
     def _decide(self, event: ev.Event) -> None:
         try:
@@ -392,6 +421,10 @@ class Engine:
         pending.effects += decision.effects
         pending.recalls += decision.recalls
         view.apply(decision)
+        if decision.attempts:
+            self.placing.note_attempts(decision.attempts)
+        for state in decision.facilities.values():
+            self.live.note(state)
         for step in decision.steps.values():
             self.timers.note(step)
             self.splitting.note(step)
@@ -411,53 +444,13 @@ class Engine:
             self.splitting.note(self.view.steps[step_id])
 
     def _sweep(self, campaign_id: int) -> None:
-        groups = self.view.open_groups(campaign_id)
-        for start in range(0, len(groups), SWEEP):
-            self.post(
-                ev.GroupsSwept(
-                    campaign_id=campaign_id, group_ids=tuple(groups[start : start + SWEEP])
-                )
-            )
+        for part in _slices(self.view.open_groups(campaign_id)):
+            self.post(ev.GroupsSwept(campaign_id=campaign_id, group_ids=part))
 
-    def _drain(self, event: ev.FacilityDrained) -> Decision:
-        now = self.clock.now()
-        former = self.drained.get(event.facility)
-        state = FacilityState(
-            event.facility,
-            event.drained,
-            event.reason,
-            event.actor,
-            now,
-            former.limits if former is not None else None,
-        )
-        words = ("ACTIVE", "DRAINED")
-        self._seq += 1
-        record = Record(
-            "facility",
-            f"facilities/{event.facility}",
-            None,
-            None,
-            None,
-            None,
-            words[former is not None and former.drained],
-            words[event.drained],
-            type(event).__name__,
-            event.actor,
-            now,
-            event.reason,
-            event.facility,
-            request_id=event.request_id,
-            seq=self._seq,
-        )
-        self.drained[event.facility] = state
-        batch = self.writer.pending.batch
-        batch.facilities[event.facility] = state
-        batch.records.append(record)
-        if event.drained:
-            self.lanes.drained.add(event.facility)
-        else:
-            self.lanes.undrain(event.facility)
-        return Decision(records=[record], next_id=self.view.next_id)
+    def _sweep_facility(self, facility: str) -> None:
+        """Whatever a crash cuts off here is swept after the restart: the facility's state is stored."""
+        for part in _slices(self.view.groups_at(facility)):
+            self.post(ev.FacilitySwept(facility=facility, group_ids=part))
 
     # --- after the commit ----------------------------------------------------------------------
 
@@ -487,3 +480,7 @@ class Engine:
             counts[key] = counts.get(key, 0) + 1
         for (kind, state), count in counts.items():
             metrics.events_total.labels(kind, state).inc(count)
+
+
+def _slices(groups: Sequence[int]) -> list[tuple[int, ...]]:
+    return [tuple(groups[start : start + SWEEP]) for start in range(0, len(groups), SWEEP)]

@@ -1,11 +1,11 @@
 """What the engine needs of a store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from cmd_daemon.kernel.decision import Batch
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
-from cmd_daemon.kernel.records import AttemptRow, Effect, FacilityState, Record
+from cmd_daemon.kernel.records import AttemptRow, Effect, FacilityState, PlacedBefore, Record
 
 
 class Loaded(Protocol):
@@ -34,8 +34,8 @@ class Journal(Protocol):
     async def group_names(self, step_id: int) -> set[str]:
         """Names of all groups of a step."""
 
-    async def regions(self, campaign_id: int) -> Mapping[str, str]:
-        """Where each region of a campaign was placed last."""
+    async def placed_before(self, campaign_id: int, apart: Collection[int] = ()) -> PlacedBefore:
+        """Where the campaign's groups were placed so far; steps `apart` tell nothing of regions."""
 
     async def attempts_of(self, job_ids: Sequence[int]) -> Sequence[AttemptRow]:
         """All finished attempts of these jobs, oldest first."""

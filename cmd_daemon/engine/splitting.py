@@ -52,6 +52,15 @@ async def ask_splitter(
     return shares
 
 
+def has_agent(host: Host, facility: str) -> bool:
+    """Whether the Butler of a facility can be asked."""
+    try:
+        host.agent(facility)
+    except DriverError:
+        return False
+    return True
+
+
 class Splitting:
     """One task a step that is being split; nothing is stored until the shares come in as events."""
 
@@ -62,12 +71,15 @@ class Splitting:
         host: Host,
         post: Callable[[ev.Event], None],
         decided: Callable[[], Awaitable[None]],
+        regions: Callable[[int], Mapping[str, str]],
     ) -> None:
+        """`regions` tells for a campaign where each of its regions has been placed so far."""
         self._view = view
         self._plugins = plugins
         self._host = host
         self._post = post
         self._decided = decided
+        self._regions = regions
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def note(self, step: Step) -> None:
@@ -96,7 +108,13 @@ class Splitting:
     async def _split(self, step_id: int) -> None:
         step = self._view.steps[step_id]
         campaign = self._view.campaigns[step.campaign_id].name
-        request = split_request(campaign, step.name, step.policy)
+        request = split_request(
+            campaign,
+            step.name,
+            step.policy,
+            self._regions(step.campaign_id),
+            lambda facility: has_agent(self._host, facility),
+        )
         try:
             shares = await ask_splitter(
                 self._plugins.splitters, step.policy.split.splitter, request, self._host

@@ -3,6 +3,15 @@
 This package is all a plugin may import of the daemon (and `cmd_daemon.testing` in its tests).
 """
 
+from cmd_daemon.hooks.facilities import (
+    Check,
+    FacilityProbe,
+    FacilityReport,
+    InputLocator,
+    InputsHeld,
+    InputsRequest,
+    Storage,
+)
 from cmd_daemon.hooks.ports import (
     Absent,
     Accepted,
@@ -45,6 +54,7 @@ from cmd_daemon.hooks.ports import (
 )
 from cmd_daemon.hooks.review import CampaignReview, GroupReview
 from cmd_daemon.hooks.spec import API_VERSION, PROJECT, Hooks, hookimpl
+from cmd_daemon.hooks.transports import FarProcess, Ran, Transport, TransportFactory
 from cmd_daemon.kernel.outcome import ErrorClass, Failure, Outcome, QuantaCount
 from cmd_daemon.kernel.policy import JobTemplate, StepPolicy
 from cmd_daemon.kernel.states import JobKind
@@ -58,6 +68,7 @@ __all__ = [
     "AgentFactory",
     "CampaignReview",
     "CancelAnswer",
+    "Check",
     "CommittedEvent",
     "DataShare",
     "Driver",
@@ -66,14 +77,20 @@ __all__ = [
     "ErrorClass",
     "EventObserver",
     "FacilityInfo",
+    "FacilityProbe",
+    "FacilityReport",
     "FacilityView",
     "Factor",
     "Failure",
+    "FarProcess",
     "Found",
     "GroupReview",
     "Held",
     "Hooks",
     "Host",
+    "InputLocator",
+    "InputsHeld",
+    "InputsRequest",
     "JobKind",
     "JobOrder",
     "JobRef",
@@ -92,12 +109,16 @@ __all__ = [
     "Progress",
     "QuantaCount",
     "Queue",
+    "Ran",
     "Refused",
     "Safety",
     "Selector",
     "SplitRequest",
     "Splitter",
     "StepPolicy",
+    "Storage",
+    "Transport",
+    "TransportFactory",
     "Unclear",
     "Verb",
     "hookimpl",

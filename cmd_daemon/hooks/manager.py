@@ -10,6 +10,7 @@ import pluggy
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from cmd_daemon.hooks.facilities import FacilityProbe, InputLocator
 from cmd_daemon.hooks.ports import (
     AgentFactory,
     DriverFactory,
@@ -20,6 +21,7 @@ from cmd_daemon.hooks.ports import (
 )
 from cmd_daemon.hooks.review import CampaignReview, GroupReview
 from cmd_daemon.hooks.spec import API_VERSION, PROJECT, Hooks
+from cmd_daemon.hooks.transports import TransportFactory
 from cmd_daemon.kernel.policy import JobTemplate
 
 log = structlog.get_logger()
@@ -51,6 +53,9 @@ class Plugins:
         self.infos: list[PluginInfo] = []
         self.drivers: dict[str, DriverFactory] = {}
         self.agents: dict[str, AgentFactory] = {}
+        self.transports: dict[str, TransportFactory] = {}
+        self.probes: dict[str, FacilityProbe] = {}
+        self.locators: dict[str, InputLocator] = {}
         self.splitters: dict[str, Splitter] = {}
         self.selectors: dict[str, Selector] = {}
         self.notifiers: dict[str, Notifier] = {}
@@ -109,6 +114,9 @@ class Plugins:
         kinds: tuple[tuple[str, str, dict[str, Any]], ...] = (
             ("cmd_register_drivers", "driver", self.drivers),
             ("cmd_register_agents", "agent", self.agents),
+            ("cmd_register_transports", "transport", self.transports),
+            ("cmd_register_probes", "probe", self.probes),
+            ("cmd_register_locators", "locator", self.locators),
             ("cmd_register_splitters", "splitter", self.splitters),
             ("cmd_register_notifiers", "notifier", self.notifiers),
             ("cmd_register_observers", "observer", self.observers),

@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
 from cmd_daemon.kernel.outcome import ErrorClass, Outcome
 from cmd_daemon.kernel.states import JobKind
+
+if TYPE_CHECKING:
+    from cmd_daemon.hooks.transports import Transport
 
 
 class DriverError(Exception):
@@ -57,8 +60,9 @@ class JobOrder:
     collections to read (first wins), `output_run` the RUN collection to write, `output_chain` the
     group's chained collection, `step_chain` the step's. `former_runs` are the RUN collections of
     earlier attempts, newest first; `mode` is "" (first try or same data again), "missing-only"
-    (take over what former runs made) or "from-start" (ignore it). Memory in bytes, times in
-    seconds. `params` are those of the job's template, `share` the splitter's data share.
+    (take over what former runs made) or "from-start" (ignore it). `queue` is the facility's memory
+    class the job was admitted to, "" if it has none. Memory in bytes, times in seconds. `params` are
+    those of the job's template, `share` the splitter's data share.
     """
 
     key: str
@@ -84,6 +88,7 @@ class JobOrder:
     memory: int = 2 * 1024**3
     cores: int = 1
     walltime_s: float = 86_400.0
+    queue: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,12 +247,29 @@ class Driver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """One memory class of a facility: jobs at a time, memory (bytes), cores and wall time (seconds)
+    one job may have, and the jobs that run and wait in it."""
+
+    name: str
+    slots: int
+    memory: int
+    running: int = 0
+    queued: int = 0
+    cores: int = 1
+    walltime_s: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
 class FacilityInfo:
     """What the configuration says about a facility, as plugins see it.
 
     `butlers` maps labels to the facility's own repositories, `stacks` versions to the Python of that
     stack, `settings` driver names to the driver's own settings at this facility (validated by the
     factory's model). `slots` is the number of jobs at a time. Memory in bytes, `walltime_s` in seconds.
+    `transport` says how programs are started there, `queues` are its memory classes, `storage` maps
+    storage elements to paths, `links` the facilities data can come from to bytes a second (0: not
+    measured); None says that nobody has told.
     """
 
     name: str
@@ -259,6 +281,10 @@ class FacilityInfo:
     stacks: Mapping[str, str] = field(default_factory=dict)
     drivers: Mapping[JobKind, str] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    transport: str = "local"
+    queues: tuple[Queue, ...] = ()
+    storage: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, float] | None = None
 
 
 class Agent(Protocol):
@@ -284,6 +310,10 @@ class Host(Protocol):
 
     def agent(self, facility: str) -> Agent:
         """The agent of a facility. Raises DriverError PERMANENT if none is configured there."""
+
+    def transport(self, facility: str) -> "Transport":
+        """The transport of a facility, one for all that runs there. Raises KeyError for an unknown
+        facility."""
 
     def facility(self, name: str) -> FacilityInfo:
         """A facility's configuration. Raises KeyError for an unknown one."""
@@ -334,7 +364,9 @@ class DataShare:
 
 @dataclass(frozen=True, slots=True)
 class SplitRequest:
-    """The step to split: its data query, collections, Butler label, and the splitter's parameters."""
+    """The step to split: its data query, collections, Butler label, and the splitter's parameters.
+
+    `regions` says where each region of the campaign has been placed so far (`tract/3` -> FrDF)."""
 
     campaign: str
     step: str
@@ -344,6 +376,7 @@ class SplitRequest:
     inputs: tuple[str, ...]
     params: Mapping[str, Any]
     region: str | None = None
+    regions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Splitter(Protocol):
@@ -381,20 +414,6 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
-    """One memory class of a facility: jobs at a time, memory (bytes), cores and wall time (seconds)
-    one job may have, and the jobs that run and wait in it."""
-
-    name: str
-    slots: int
-    memory: int
-    running: int = 0
-    queued: int = 0
-    cores: int = 1
-    walltime_s: float = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
 class PlacementRequest:
     """A group to place: its step's placement plan, what it asks for, and where its region already is.
 
@@ -404,7 +423,8 @@ class PlacementRequest:
     needs for what it writes, intermediates included. `former` is the facility of the group's last
     placement, when it is asked for again. `region_ran` says whether any group of the region has been
     started at `region_at` (unknown counts as yes: its intermediates would be left behind). `exclude`
-    are facilities to be taken as down, for "what if". `params` are the algorithm's parameters.
+    are facilities to be taken as down, for "what if". `params` are the algorithm's parameters. `at_why`
+    says in words why `at` is asked for where it is not the step's own: a person has moved the group.
     """
 
     campaign: str
@@ -430,6 +450,7 @@ class PlacementRequest:
     region_ran: bool | None = None
     exclude: frozenset[str] = frozenset()
     params: Mapping[str, Any] = field(default_factory=dict)
+    at_why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,13 +496,15 @@ class Factor:
 @dataclass(frozen=True, slots=True)
 class Placement:
     """The decision for one group. `facility` is None when no facility will do now: `reason` says
-    why in words and the group is asked for again later."""
+    why in words and the group is asked for again later. `claims` are the bytes it will need there, if
+    anybody knows: until the group ends they count as `claimed_bytes` of the facility."""
 
     group: str
     facility: str | None
     reason: str
     factors: tuple[Factor, ...] = ()
     permanent: bool = False
+    claims: int | None = None
 
 
 class Selector(Protocol):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import pluggy
 from pydantic import BaseModel
 
+from cmd_daemon.hooks.facilities import FacilityProbe, InputLocator
 from cmd_daemon.hooks.ports import (
     AgentFactory,
     DriverFactory,
@@ -19,6 +20,7 @@ from cmd_daemon.hooks.ports import (
     Splitter,
 )
 from cmd_daemon.hooks.review import CampaignReview, GroupReview
+from cmd_daemon.hooks.transports import TransportFactory
 from cmd_daemon.kernel.policy import JobTemplate
 
 API_VERSION = 1
@@ -38,6 +40,18 @@ class Hooks:
     @hookspec
     def cmd_register_agents(self) -> Iterable[AgentFactory]:  # type: ignore[empty-body]
         """Agent factories. Called once at start. Names must be unique over all plugins."""
+
+    @hookspec
+    def cmd_register_transports(self) -> Iterable[TransportFactory]:  # type: ignore[empty-body]
+        """Transport factories. Called once at start. Names must be unique over all plugins."""
+
+    @hookspec
+    def cmd_register_probes(self) -> Iterable[FacilityProbe]:  # type: ignore[empty-body]
+        """Probes that look at facilities. Called once at start."""
+
+    @hookspec
+    def cmd_register_locators(self) -> Iterable[InputLocator]:  # type: ignore[empty-body]
+        """Locators of inputs. Called once at start; the first one that is loaded is asked."""
 
     @hookspec
     def cmd_register_splitters(self) -> Iterable[Splitter]:  # type: ignore[empty-body]

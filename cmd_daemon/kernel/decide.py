@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cmd_daemon.kernel import events as ev
-from cmd_daemon.kernel import on_campaign, on_group, on_job, on_step
+from cmd_daemon.kernel import on_campaign, on_facility, on_group, on_job, on_move, on_step
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.draft import Draft, Refused
 from cmd_daemon.kernel.rollup import settle_campaign
@@ -38,12 +38,15 @@ HANDLERS: dict[type[ev.Event], Callable[[Draft, Any], None]] = {
     ev.StepReleased: on_step.released,
     ev.GroupPlaced: on_group.placed,
     ev.GroupNotPlaced: on_group.not_placed,
+    ev.GroupRecalled: on_move.recalled,
+    ev.GroupMoved: on_move.moved,
     ev.GroupRetried: on_group.retried,
     ev.GroupAccepted: on_group.accepted,
     ev.GroupRejected: on_group.rejected,
     ev.GroupHeld: on_group.held,
     ev.GroupReleased: on_group.released,
     ev.JobAdmitted: on_job.admitted,
+    ev.JobTooBig: on_job.too_big,
     ev.JobTaken: on_job.taken,
     ev.SubmitFailed: on_job.submit_failed,
     ev.LookUpFailed: on_job.look_up_failed,
@@ -53,6 +56,11 @@ HANDLERS: dict[type[ev.Event], Callable[[Draft, Any], None]] = {
     ev.JobGone: on_job.gone,
     ev.CancelFailed: on_job.cancel_failed,
     ev.TimerFired: _timer_fired,
+    ev.FacilityDrained: on_facility.drained,
+    ev.FacilityLimited: on_facility.limited,
+    ev.FacilityKilled: on_facility.killed,
+    ev.FacilityRevived: on_facility.revived,
+    ev.FacilitySwept: on_facility.swept,
 }
 
 
@@ -124,6 +132,7 @@ GUARDS: dict[type[ev.Event], Callable[[Draft, Any], bool]] = {
     ev.GroupRejected: _group_live,
     ev.GroupHeld: _group_live,
     ev.GroupReleased: _group_live,
+    ev.GroupMoved: _group_live,
 }
 """What must hold before the handler is asked: False makes the event void, a wish is refused."""
 

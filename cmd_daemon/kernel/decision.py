@@ -30,6 +30,7 @@ class Decision:
     attempts: list[AttemptRow] = field(default_factory=list)
     placements: list[PlacementRow] = field(default_factory=list)
     files: list[CampaignFile] = field(default_factory=list)
+    facilities: dict[str, FacilityState] = field(default_factory=dict)
     recalls: list[int] = field(default_factory=list)
     """Jobs whose committed submit call is to be made again, after a look-up (or, if they are
     `cancelling` by then, only looked up)."""
@@ -42,6 +43,7 @@ class Decision:
             or self.groups
             or self.jobs
             or self.records
+            or self.facilities
             or self.effects_done
         )
 
@@ -105,3 +107,4 @@ class Batch:
         self.attempts += decision.attempts
         self.placements += decision.placements
         self.files += decision.files
+        self.facilities.update(decision.facilities)

@@ -221,6 +221,8 @@ class Draft:
             raise Refused(name, old, self.cause, f"{name} is {old} and cannot become {to}.")
         group.state = to
         group.reason = reason or None
+        if group.stopped and to is not GroupState.HELD:
+            group.stopped = False
         step = self.step(group.step_id)
         _count(step.group_counts, old, to)
         if to in FINAL_GROUP:

@@ -71,8 +71,10 @@ class Step:
 class Group:
     """One group: a share of the step's data that runs at exactly one facility.
 
-    `share` is the JSON text of the `DataShare` the splitter made. `cursor` is the position of the
-    job the group is at. `held` is a person's wish to hold; `accept_losses` a person's acceptance.
+    `share` is the JSON text of the `DataShare` the splitter made. `pinned` is the facility that a person
+    has moved it to: no selector may choose another. `cursor` is the position of the
+    job the group is at. `held` is a person's wish to hold, `stopped` tells that a kill switch holds
+    it; `accept_losses` is a person's acceptance.
     The quanta numbers are those of the group's newest process attempt, over all its attempts.
     """
 
@@ -85,9 +87,11 @@ class Group:
     state: GroupState = GroupState.READY
     version: int = 1
     facility: str | None = None
+    pinned: str | None = None
     region: str | None = None
     cursor: int = 0
     held: bool = False
+    stopped: bool = False
     accept_losses: bool = False
     quanta_expected: int = 0
     quanta_succeeded: int = 0

@@ -124,22 +124,40 @@ class GroupEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupPlaced(GroupEvent):
-    """A selector decided. `drivers` maps job kinds to the facility's drivers; `factors` is JSON."""
+    """A selector decided. `drivers` maps job kinds to the facility's drivers; `factors` is JSON.
+    `pinned` is the group's pin as it was when the selector was asked."""
 
     facility: str
     drivers: Mapping[str, str]
     algorithm: str = ""
     factors: str | None = None
+    pinned: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupNotPlaced(GroupEvent):
-    """No facility will do, now or (`permanent`) ever."""
+    """No facility will do, now or (`permanent`) ever. `pinned` as in GroupPlaced."""
 
     message: str
     permanent: bool
     algorithm: str = ""
     factors: str | None = None
+    pinned: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRecalled(GroupEvent):
+    """The group has not begun, its facility takes no work, and its step's policy wants it elsewhere:
+    it is placed again. Void unless it is PLACED at `facility`."""
+
+    facility: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupMoved(GroupEvent):
+    """A person wants the group at this facility, whatever else would decide where it runs."""
+
+    facility: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +193,13 @@ class JobEvent(Event):
 
 class JobAdmitted(JobEvent):
     """There is a slot: a new attempt may be submitted. `attempt` is the last one used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobTooBig(JobEvent):
+    """No slot of the facility will ever do for a new attempt. `attempt` is the last one used."""
+
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,8 +274,43 @@ class TimerFired(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FacilityDrained(Event):
-    """A person drains (or with `drained` False undrains) a facility. Changes no campaign state."""
+class FacilityEvent(Event):
+    """An event about one facility."""
 
     facility: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacilityDrained(FacilityEvent):
+    """A person drains (or with `drained` False undrains) a facility. Changes no campaign state."""
+
     drained: bool = field(default=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacilityLimited(FacilityEvent):
+    """A person changes limits: `limits` is the JSON text of all that differ from the configuration
+    from now on, `former` of those that did when the person looked; None: none. Changes no campaign
+    state."""
+
+    former: str | None
+    limits: str | None
+
+
+class FacilityKilled(FacilityEvent):
+    """A person stops a facility: nothing is submitted there any more, and the engine's sweep ends
+    what is outside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacilityRevived(FacilityEvent):
+    """A person takes a kill back. With `retry` the groups it stopped go on, by the engine's sweep."""
+
+    retry: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacilitySwept(FacilityEvent):
+    """The engine's sweep of a facility that was killed, or is revived, reached these groups."""
+
+    group_ids: tuple[int, ...]

@@ -178,6 +178,10 @@ def _of_group(view: View, group: Group) -> Iterator[str]:
         group.state is GroupState.READY or (group.state is GroupState.HELD and not jobs[0].facility)
     ):
         yield f"{name}: {group.state} at facility {group.facility}"
+    if group.pinned and group.facility and group.facility != group.pinned:
+        yield f"{name}: at facility {group.facility} though pinned to {group.pinned}"
+    if group.stopped and group.state is not GroupState.HELD:
+        yield f"{name}: stopped by a kill switch while {group.state}"
     if group.version < 1:
         yield f"{name}: version {group.version}"
 
@@ -201,8 +205,8 @@ def _of_job(view: View, job: Job) -> Iterator[str]:
         yield f"{name}: {job.state} at facility {job.facility!r} by driver {job.driver!r}"
     if job.cancelling and job.state not in IN_FLIGHT_JOB:
         yield f"{name}: is being cancelled while {job.state}"
-    if job.cancelling and not _cancelling(view, group):
-        yield f"{name}: is being cancelled though the campaign is not"
+    if job.cancelling and not (_cancelling(view, group) or job.facility in view.facilities):
+        yield f"{name}: is being cancelled though neither its campaign nor its facility is"
 
 
 def _of_effects(view: View, effects: Mapping[str, Effect]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel import retry
 from cmd_daemon.kernel.draft import Draft
 from cmd_daemon.kernel.entities import Group, Job
-from cmd_daemon.kernel.on_job import count_quanta, look_again
+from cmd_daemon.kernel.on_job import count_quanta, look_again, stop_group, stopped_words
 from cmd_daemon.kernel.records import PlacementRow
 from cmd_daemon.kernel.rollup import end_group, settle_group
 from cmd_daemon.kernel.states import GroupState, JobKind, JobState
@@ -20,7 +20,15 @@ def placed(draft: Draft, event: ev.GroupPlaced) -> None:
     seen = draft.view.groups.get(event.group_id)
     if seen is None or seen.state is not GroupState.READY or seen.due_at is not None:
         return
+    if seen.pinned != event.pinned:
+        return  # a person moved it meanwhile: the engine asks again
     group = draft.group(event.group_id)
+    if draft.view.killed(event.facility):
+        # Chosen before the kill: another facility, or this one later.
+        group.reason = f"{event.facility} was stopped by the kill switch before it was placed there"
+        draft.note(group, group.reason)
+        group.due_at = draft.now + PLACE_AGAIN
+        return
     draft.decision.placements.append(
         PlacementRow(
             group.id,
@@ -55,6 +63,8 @@ def not_placed(draft: Draft, event: ev.GroupNotPlaced) -> None:
     seen = draft.view.groups.get(event.group_id)
     if seen is None or seen.state is not GroupState.READY or seen.due_at is not None:
         return
+    if seen.pinned != event.pinned:
+        return  # a person moved it meanwhile: the engine asks again
     group = draft.group(event.group_id)
     draft.decision.placements.append(
         PlacementRow(
@@ -81,7 +91,9 @@ def retried(draft: Draft, event: ev.GroupRetried) -> None:
         raise draft.refuse(
             group, f"Job {job.name} is uncertain: release the group to have it looked up first."
         )
-    waits = job.state is JobState.READY and job.due_at is not None and job.attempt > 0
+    _check_not_killed(draft, group)
+    paused = job.due_at is not None or group.stopped
+    waits = job.state is JobState.READY and job.attempt > 0 and paused
     if job.state is not JobState.HELD and not waits:
         raise draft.refuse(
             group,
@@ -122,6 +134,8 @@ def accepted(draft: Draft, event: ev.GroupAccepted) -> None:
     draft.move_job(job, JobState.SUCCEEDED, f"accepted by {event.actor} with {lost} quanta lost")
     draft.move_group(group, GroupState.RUNNING, event.reason)
     settle_group(draft, group)
+    if draft.view.killed(group.facility):
+        stop_group(draft, group.id)
 
 
 def rejected(draft: Draft, event: ev.GroupRejected) -> None:
@@ -169,19 +183,35 @@ def released(draft: Draft, event: ev.GroupReleased) -> None:
         raise draft.refuse(
             group, f"Its job {job.name} failed ({job.reason}): retry, accept or reject the group."
         )
+    killed = draft.view.killed(group.facility) and job.state is not JobState.HELD
+    if killed and job.state is not JobState.UNCERTAIN and not group.held:
+        _check_not_killed(draft, group)
     group.held = False
     if group.facility is None:
         draft.move_group(group, GroupState.READY, event.reason)
     elif job.state is JobState.HELD:
         group.reason = f"{job.name}: {job.reason}"
         draft.note(group, f"hold taken back; job {job.name} still waits for a person")
+    elif killed:
+        group.stopped = True
+        group.reason = stopped_words(draft.view.facilities[group.facility])
+        draft.note(group, group.reason)
+        if job.state is JobState.UNCERTAIN:
+            job.cancelling = True
+            look_again(draft, job, "looked up, to be ended if it is there")
     elif job.state is JobState.UNCERTAIN:
         draft.move_group(group, GroupState.RUNNING, event.reason)
         look_again(draft, job, event.reason or "looked up again")
-    elif job.attempt == 0 and group.cursor == 0 and job.state is JobState.READY:
-        draft.move_group(group, GroupState.PLACED, event.reason)
     else:
-        draft.move_group(group, GroupState.RUNNING, event.reason)
+        go_on(draft, group, job, event.reason)
+
+
+def go_on(draft: Draft, group: Group, job: Job, reason: str) -> None:
+    """A held group goes back to where its job at the cursor stands: neither held nor uncertain."""
+    if group.started_at is None and group.cursor == 0 and job.state is JobState.READY:
+        draft.move_group(group, GroupState.PLACED, reason)
+    else:
+        draft.move_group(group, GroupState.RUNNING, reason)
         settle_group(draft, group)
 
 
@@ -193,6 +223,16 @@ def timer_fired(draft: Draft, group: Group) -> None:
 def stuck(view: View, group: Group) -> bool:
     """True if an uncertain job keeps the group from ending: only a person can help, cancelled or not."""
     return view.jobs[group.jobs[group.cursor]].state is JobState.UNCERTAIN
+
+
+def _check_not_killed(draft: Draft, group: Group) -> None:
+    if draft.view.killed(group.facility):
+        state = draft.view.facilities[group.facility or ""]
+        raise draft.refuse(
+            group,
+            f"{state.name} is stopped by the kill switch by {state.actor}: {state.reason}. Revive it "
+            f"(cm revive {state.name}), or move the group.",
+        )
 
 
 def _at_cursor(draft: Draft, group_id: int) -> tuple[Group, Job]:

@@ -8,7 +8,7 @@ from cmd_daemon.kernel import retry
 from cmd_daemon.kernel.draft import Draft
 from cmd_daemon.kernel.entities import Group, Job
 from cmd_daemon.kernel.outcome import ErrorClass, Failure, Outcome
-from cmd_daemon.kernel.records import AttemptRow
+from cmd_daemon.kernel.records import AttemptRow, FacilityState
 from cmd_daemon.kernel.rollup import end_group, settle_group
 from cmd_daemon.kernel.states import Desired, GroupState, JobKind, JobState
 from cmd_daemon.kernel.verdict import MISSING_ONLY, Action, Verdict, judge
@@ -46,6 +46,7 @@ def admissible(draft: Draft, job: Job) -> bool:
         job.state is JobState.READY
         and job.due_at is None
         and campaign.desired is Desired.RUN
+        and not draft.view.killed(job.facility)
         and not group.held
         and group.state in (GroupState.PLACED, GroupState.RUNNING)
     )
@@ -58,8 +59,9 @@ def admitted(draft: Draft, event: ev.JobAdmitted) -> None:
         return
     job = draft.job(event.job_id)
     group = draft.group(job.group_id)
-    if group.state is GroupState.PLACED:
+    if group.started_at is None:
         group.started_at = draft.now
+    if group.state is GroupState.PLACED:
         draft.move_group(group, GroupState.RUNNING)
     job.attempt += 1
     job.ref = None
@@ -68,6 +70,14 @@ def admitted(draft: Draft, event: ev.JobAdmitted) -> None:
     job.progress = None
     draft.move_job(job, JobState.SUBMITTING)
     draft.add_effect(job, SUBMIT)
+
+
+def too_big(draft: Draft, event: ev.JobTooBig) -> None:
+    """No slot will ever do: a person decides. Void as an admission is."""
+    seen = draft.view.jobs.get(event.job_id)
+    if seen is None or seen.attempt != event.attempt or not admissible(draft, seen):
+        return
+    _hold(draft, draft.job(event.job_id), event.message)
 
 
 def taken(draft: Draft, event: ev.JobTaken) -> None:
@@ -85,6 +95,8 @@ def taken(draft: Draft, event: ev.JobTaken) -> None:
     draft.move_job(job, JobState.RUNNING)
     if job.cancelling:
         _ask_to_end(draft, job)
+    elif draft.view.killed(job.facility):
+        stop_group(draft, job.group_id)
 
 
 def submit_failed(draft: Draft, event: ev.SubmitFailed) -> None:
@@ -213,6 +225,26 @@ def cancel_job(draft: Draft, ident: int) -> None:
         look_again(draft, job, "cancelled: looked up once more")
 
 
+def stopped_words(state: FacilityState) -> str:
+    """Why a facility's groups stand still after a kill."""
+    return f"stopped by the kill switch at {state.name} by {state.actor}: {state.reason}"
+
+
+def stop_group(draft: Draft, ident: int) -> None:
+    """Hold a group whose facility is killed, and end its job outside. What waits for a person already
+    goes on waiting for that, and an uncertain job stays so."""
+    seen = draft.peek_group(ident)
+    if seen.state in (GroupState.PLACED, GroupState.RUNNING):
+        group = draft.group(ident)
+        draft.move_group(
+            group, GroupState.HELD, stopped_words(draft.view.facilities[group.facility or ""])
+        )
+        group.stopped = True
+    job = draft.peek_job(seen.jobs[seen.cursor])
+    if job.state in (JobState.SUBMITTING, JobState.RUNNING) and not job.cancelling:
+        cancel_job(draft, job.id)
+
+
 def look_again(draft: Draft, job: Job, reason: str) -> None:
     """Have an uncertain job looked up; only then may it be submitted again."""
     job.submit_tries = 1
@@ -230,6 +262,8 @@ def _ask_to_end(draft: Draft, job: Job) -> None:
 
 def _uncertain(draft: Draft, job: Job, message: str) -> None:
     job.due_at = None
+    if draft.peek_campaign(job.campaign_id).desired is not Desired.CANCEL:
+        job.cancelling = False  # a kill cannot end what nobody knows of: it waits for a person
     draft.end_effect(job, SUBMIT)
     draft.move_job(
         job, JobState.UNCERTAIN, f"nobody knows whether {job.facility} took it: {message}"
@@ -242,23 +276,38 @@ def _uncertain(draft: Draft, job: Job, message: str) -> None:
 def _cancelled(draft: Draft, job: Job) -> None:
     job.due_at = None
     job.cancelling = False
-    draft.move_job(job, JobState.CANCELLED)
-    settle_group(draft, draft.group(job.group_id))
+    group = draft.group(job.group_id)
+    if draft.peek_campaign(job.campaign_id).desired is Desired.CANCEL:
+        draft.move_job(job, JobState.CANCELLED)
+        settle_group(draft, group)
+        return
+    # Ended by the kill switch: no fault of the job, so it costs no attempt of its budget.
+    job.budget_from += 1
+    job.progress = None
+    job.mode = _next_mode(job, group)
+    draft.move_job(job, JobState.READY, f"ended by the kill switch at {job.facility}")
 
 
 def _hold(draft: Draft, job: Job, reason: str) -> None:
     job.due_at = None
     draft.move_job(job, JobState.HELD, reason)
     group = draft.group(job.group_id)
-    if group.state is GroupState.RUNNING:
+    if group.state in (GroupState.PLACED, GroupState.RUNNING):
         draft.move_group(group, GroupState.HELD, f"{job.name}: {reason}")
 
 
 def _back_to_work(draft: Draft, job: Job) -> None:
     """An uncertain job turned out harmless: its group goes on unless a person holds it."""
     group = draft.group(job.group_id)
-    if group.state is GroupState.HELD and not group.held:
+    if group.state is GroupState.HELD and not group.held and not group.stopped:
         draft.move_group(group, GroupState.RUNNING)
+
+
+def _next_mode(job: Job, group: Group) -> str:
+    """How the next attempt treats what former ones made: that counts even if the last one ended
+    without a report."""
+    rescue = job.kind is JobKind.PROCESS and group.quanta_succeeded > 0
+    return MISSING_ONLY if rescue else ""
 
 
 def _end_attempt(draft: Draft, job: Job, outcome: Outcome, memory: int) -> None:
@@ -285,9 +334,7 @@ def _end_attempt(draft: Draft, job: Job, outcome: Outcome, memory: int) -> None:
         case Action.RETRY:
             pause = retry.backoff(step.policy.retry, used)
             job.due_at = draft.now + pause
-            # What former attempts made counts even if this one ended without a report.
-            rescue = job.kind is JobKind.PROCESS and group.quanta_succeeded > 0
-            job.mode = MISSING_ONLY if rescue else ""
+            job.mode = _next_mode(job, group)
             draft.move_job(job, JobState.READY, f"attempt {job.attempt} failed: {verdict.reason}")
         case Action.HOLD:
             _hold(draft, job, verdict.reason)
@@ -312,9 +359,9 @@ def count_quanta(draft: Draft, group: Group, expected: int, succeeded: int) -> N
 def _attempt_row(
     draft: Draft, job: Job, outcome: Outcome, verdict: Verdict, memory: int
 ) -> AttemptRow:
-    state = "SUCCEEDED" if verdict.action is Action.SUCCEED else "FAILED"
-    if job.cancelling:
-        state = "CANCELLED"
+    state = "CANCELLED" if job.cancelling else "FAILED"
+    if verdict.action is Action.SUCCEED:
+        state = "SUCCEEDED"
     quanta = {task: asdict(count) for task, count in outcome.quanta.items()}
     failures = [_failure(failure) for failure in outcome.failures]
     return AttemptRow(

@@ -79,15 +79,20 @@ class JobTemplate:
 
 @dataclass(frozen=True, slots=True)
 class SplitPlan:
-    """How a step's data is shared into groups: the splitter's name and its own parameters."""
+    """How a step's data is shared into groups: the splitter's name, its own parameters, and the
+    facility whose Butler is asked if the file names one."""
 
     splitter: str = "none"
     params: Mapping[str, Any] = field(default_factory=dict)
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlacementPlan:
-    """What the campaign file says about where groups run; `at` pins the whole step."""
+    """What the campaign file says about where groups run; `at` pins the whole step.
+
+    `inputs` are the dataset types that a facility must hold for a group (empty: nobody counts);
+    `params` are the algorithm's own parameters."""
 
     algorithm: str = "pinned"
     facilities: tuple[str, ...] = ()
@@ -95,6 +100,8 @@ class PlacementPlan:
     region: str | None = None
     shares: Mapping[str, float] = field(default_factory=dict)
     pins: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

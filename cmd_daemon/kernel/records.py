@@ -1,9 +1,10 @@
 """What is written down beside the entities: events, attempts, placements, effects, files; and the
 rows that readers get back. Times in microseconds UTC; JSON columns are texts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
+from cmd_daemon.kernel.states import GroupState
 
 
 @dataclass(slots=True)
@@ -84,6 +85,18 @@ class PlacementRow:
 
 
 @dataclass(slots=True)
+class PlacedBefore:
+    """Where a campaign's groups have been placed so far: the facility of each region, groups by
+    facility, regions with the facilities at which any of their groups has begun, and, of groups that
+    are at no facility now, the last one (by id)."""
+
+    regions: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    begun: set[tuple[str, str]] = field(default_factory=set)
+    former: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class CampaignFile:
     """One version of a campaign's file. `changes` is the JSON list of differences to the former."""
 
@@ -100,7 +113,8 @@ class CampaignFile:
 
 @dataclass(slots=True)
 class FacilityState:
-    """What persons have decided about a facility: drained or not, edited limits (JSON text)."""
+    """What persons have decided about a facility: drained or not, edited limits (JSON text), stopped
+    by the kill switch, and, when that was taken back, whether the groups it stopped go on."""
 
     name: str
     drained: bool
@@ -108,6 +122,17 @@ class FacilityState:
     actor: str
     at: int
     limits: str | None = None
+    killed: bool = False
+    reviving: bool = False
+
+
+@dataclass(slots=True)
+class FacilityLoad:
+    """How many groups of one step stand in which state at a facility."""
+
+    campaign: str
+    step: str
+    counts: dict[GroupState, int]
 
 
 @dataclass(slots=True)
@@ -154,3 +179,28 @@ class CampaignRow:
 
     campaign: Campaign
     ticket: str
+
+
+@dataclass(slots=True)
+class NexusRow:
+    """The newest counts of one dataset type on one way of a movement: of one group, or summed over
+    `groups` groups. `missing` counts gaps, `gaps` is the JSON list of some of them."""
+
+    movement: str
+    source: str
+    destination: str
+    type: str
+    made: int
+    sent: int
+    arrived: int
+    ingested: int
+    not_for_here: int
+    bytes: int
+    purged: int
+    missing: int
+    groups: int
+    at: int
+    group: str = ""
+    job: str = ""
+    job_state: str = ""
+    gaps: str = "[]"

@@ -109,8 +109,8 @@ GROUP_MOVES: dict[GroupState, frozenset[GroupState]] = {
     _G.WAITING: frozenset({_G.READY, _G.CANCELLED}),
     _G.READY: frozenset({_G.PLACED, _G.HELD, _G.REJECTED, _G.CANCELLED}),
     _G.PLACED: frozenset({_G.RUNNING, _G.READY, _G.HELD, _G.REJECTED, _G.CANCELLED}),
-    _G.RUNNING: frozenset({_G.REVIEW, _G.HELD, _G.ACCEPTED, _G.FAILED, _G.CANCELLED}),
-    _G.REVIEW: frozenset({_G.RUNNING, _G.REJECTED, _G.CANCELLED}),
+    _G.RUNNING: frozenset({_G.READY, _G.REVIEW, _G.HELD, _G.ACCEPTED, _G.FAILED, _G.CANCELLED}),
+    _G.REVIEW: frozenset({_G.READY, _G.RUNNING, _G.REJECTED, _G.CANCELLED}),
     _G.HELD: frozenset(
         {_G.READY, _G.PLACED, _G.RUNNING, _G.REVIEW, _G.FAILED, _G.REJECTED, _G.CANCELLED}
     ),
@@ -122,14 +122,15 @@ GROUP_MOVES: dict[GroupState, frozenset[GroupState]] = {
 
 JOB_MOVES: dict[JobState, frozenset[JobState]] = {
     _J.WAITING: frozenset({_J.READY, _J.CANCELLED}),
-    _J.READY: frozenset({_J.SUBMITTING, _J.HELD, _J.CANCELLED}),
+    _J.READY: frozenset({_J.WAITING, _J.SUBMITTING, _J.HELD, _J.CANCELLED}),
     _J.SUBMITTING: frozenset(
         {_J.RUNNING, _J.READY, _J.FAILED, _J.HELD, _J.UNCERTAIN, _J.CANCELLED}
     ),
     _J.RUNNING: frozenset({_J.SUCCEEDED, _J.READY, _J.FAILED, _J.HELD, _J.UNCERTAIN, _J.CANCELLED}),
     _J.UNCERTAIN: frozenset({_J.SUBMITTING, _J.RUNNING, _J.READY, _J.CANCELLED}),
-    _J.HELD: frozenset({_J.READY, _J.SUCCEEDED, _J.FAILED, _J.CANCELLED}),
-    _J.SUCCEEDED: frozenset(),
+    _J.HELD: frozenset({_J.WAITING, _J.READY, _J.SUCCEEDED, _J.FAILED, _J.CANCELLED}),
+    # Only when a person moves its group, which then begins anew at another facility.
+    _J.SUCCEEDED: frozenset({_J.WAITING, _J.READY}),
     _J.FAILED: frozenset(),
     _J.CANCELLED: frozenset(),
 }
@@ -137,6 +138,6 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
 FINAL_CAMPAIGN = frozenset({_C.ACCEPTED, _C.FAILED, _C.CANCELLED, _C.ARCHIVED})
 FINAL_STEP = frozenset(s for s, to in STEP_MOVES.items() if not to)
 FINAL_GROUP = frozenset(s for s, to in GROUP_MOVES.items() if not to)
-FINAL_JOB = frozenset(s for s, to in JOB_MOVES.items() if not to)
+FINAL_JOB = frozenset({_J.SUCCEEDED, _J.FAILED, _J.CANCELLED})
 IN_FLIGHT_JOB = frozenset({_J.SUBMITTING, _J.RUNNING, _J.UNCERTAIN})
 """Jobs that may exist in an outside system."""

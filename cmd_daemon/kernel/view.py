@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
+from cmd_daemon.kernel.records import FacilityState
 from cmd_daemon.kernel.states import (
     FINAL_GROUP,
     CampaignState,
@@ -31,6 +32,7 @@ class View:
         self.steps_of: dict[int, dict[str, int]] = {}
         self.group_names: dict[int, set[str]] = {}
         self.campaign_ids: dict[str, int] = {}
+        self.facilities: dict[str, FacilityState] = {}
         self.next_id = 1
 
     def dependents(self, step: Step) -> list[int]:
@@ -68,6 +70,15 @@ class View:
             f"/{self.groups[job.group_id].name}/{job.name}#{number}"
         )
 
+    def killed(self, facility: str | None) -> bool:
+        """True if the kill switch has stopped a facility."""
+        state = self.facilities.get(facility) if facility else None
+        return state is not None and state.killed
+
+    def groups_at(self, facility: str) -> list[int]:
+        """Ids of a facility's groups that are not final. O(open groups): for sweeps only."""
+        return [g.id for g in self.groups.values() if g.facility == facility]
+
     def open_groups(self, campaign_id: int) -> list[int]:
         """Ids of a campaign's groups that are not final. O(open groups): for sweeps only."""
         return [g.id for g in self.groups.values() if g.campaign_id == campaign_id]
@@ -75,6 +86,7 @@ class View:
     def apply(self, decision: Decision) -> None:
         """Put a decision in place; final groups and their jobs are let go."""
         self.next_id = decision.next_id
+        self.facilities.update(decision.facilities)
         for campaign in decision.campaigns.values():
             self.campaigns[campaign.id] = campaign
             self.campaign_ids[campaign.name] = campaign.id
@@ -122,8 +134,8 @@ class View:
         """Fill an empty view from the store at start: campaigns that are not archived with all their
         steps, groups that are not final with all their jobs.
 
-        The caller then sets `next_id` above every id ever given, and in `group_names` the names of
-        all groups, final ones too, of each step that `splits`.
+        The caller then sets `next_id` above every id ever given, `facilities`, and in `group_names` the
+        names of all groups, final ones too, of each step that `splits`.
         """
         for campaign in campaigns:
             self.campaigns[campaign.id] = campaign

@@ -186,11 +186,10 @@ def _placing(view: View, campaign: Campaign, group: Group) -> Iterator[Wait]:
         )
     elif campaign.desired is Desired.RUN:
         algorithm = view.steps[group.step_id].policy.placement.algorithm
-        yield Wait(
-            WaitKind.PLACING,
-            f"waits for a facility to be chosen ({algorithm})",
-            since=group.created_at,
-        )
+        text = f"waits for a facility to be chosen ({algorithm})"
+        if group.pinned is not None:
+            text = f"waits to be placed at {group.pinned}, where a person moved it"
+        yield Wait(WaitKind.PLACING, text, since=group.created_at)
 
 
 def _job(view: View, job: Job) -> Iterator[Wait]:
@@ -303,6 +302,9 @@ def _group_wishes(view: View, group: Group) -> Iterator[tuple[str, ev.Event]]:
     if job.kind is JobKind.PROCESS and group.quanta_succeeded:
         rescue = ev.GroupRetried(group_id=ident, mode=MISSING_ONLY)
         yield f"cm retry {short} --missing-only", rescue
+    if group.stopped and group.facility:
+        revived = ev.FacilityRevived(facility=group.facility, retry=True)
+        yield f"cm revive {group.facility} --retry", revived
     yield f"cm retry {short}", ev.GroupRetried(group_id=ident)
     if job.kind is JobKind.PROCESS and job.attempt:
         anew = ev.GroupRetried(group_id=ident, mode=FROM_START)
@@ -312,6 +314,9 @@ def _group_wishes(view: View, group: Group) -> Iterator[tuple[str, ev.Event]]:
     yield f'cm reject {short} --reason "..."', ev.GroupRejected(group_id=ident)
     if not group.held and group.state is not GroupState.HELD:
         yield f"cm hold {short}", ev.GroupHeld(group_id=ident)
+    if group.state is not GroupState.RUNNING:
+        anywhere = ev.GroupMoved(group_id=ident, facility="")
+        yield f'cm move {short} FACILITY --reason "..."', anywhere
 
 
 def _fits(view: View, event: ev.Event) -> bool:

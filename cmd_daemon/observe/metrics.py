@@ -28,6 +28,12 @@ inbox_depth = Gauge("cmd_inbox_events", "Events that wait to be decided.", regis
 watchers = Gauge("cmd_watchers", "Open event watches.", registry=registry)
 accepting = Gauge("cmd_accepting", "1 if the store takes writes.", registry=registry)
 accepting.set(1)
+facility_up = Gauge(
+    "cmd_facility_up",
+    "1 if no vital check keeps a facility down.",
+    ["facility"],
+    registry=registry,
+)
 rpc_seconds = Histogram(
     "cmd_rpc_seconds", "Seconds an API call takes.", ["method", "code"], registry=registry
 )

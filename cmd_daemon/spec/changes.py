@@ -120,8 +120,7 @@ def _differences(old: dict[str, str], new: dict[str, str]) -> list[tuple[str, st
 
 
 def _top(plan: CampaignPlan) -> dict[str, str]:
-    some = next(iter(plan.steps.values()))
-    placement = some.placement
+    placement = plan.placement
     return {
         "campaign": plan.name,
         "owner": plan.owner,
@@ -135,6 +134,8 @@ def _top(plan: CampaignPlan) -> dict[str, str]:
         "placement.region": placement.region or "",
         "placement.shares": _mapping(placement.shares),
         "placement.pins": _mapping(placement.pins),
+        "placement.inputs": ", ".join(placement.inputs),
+        "placement.params": _mapping(placement.params),
     }
 
 
@@ -152,7 +153,9 @@ def _step(policy: StepPolicy, plan: CampaignPlan, name: str) -> dict[str, str]:
         "optional": "true" if policy.optional else "false",
         "breakpoint": policy.breakpoint or "",
         "at": policy.placement.at or "",
+        **_own_placement(policy, plan),
         "split": _mapping({"splitter": policy.split.splitter, **policy.split.params}),
+        "split.at": policy.split.at or "",
         "where": policy.where,
         "resources.memory": memory_text(resources.memory),
         "resources.cores": str(resources.cores),
@@ -169,6 +172,21 @@ def _step(policy: StepPolicy, plan: CampaignPlan, name: str) -> dict[str, str]:
     for job in policy.jobs:
         fields.update(_job(job, output))
     return fields
+
+
+def _own_placement(policy: StepPolicy, plan: CampaignPlan) -> dict[str, str]:
+    """Where the step's placement differs from the campaign's; "" where it does not."""
+    own, of_all = policy.placement, plan.placement
+    reads_outputs = policy.inputs != _butler_inputs(plan)
+    inputs = () if reads_outputs else of_all.inputs
+    return {
+        "placement.algorithm": own.algorithm if own.algorithm != of_all.algorithm else "",
+        "placement.region": (own.region or "none") if own.region != of_all.region else "",
+        "placement.shares": _mapping(own.shares) if own.shares != of_all.shares else "",
+        "placement.pins": _mapping(own.pins) if own.pins != of_all.pins else "",
+        "placement.inputs": _value(own.inputs) if own.inputs != inputs else "",
+        "placement.params": _mapping(own.params) if own.params != of_all.params else "",
+    }
 
 
 def _job(job: JobTemplate, output: str) -> dict[str, str]:

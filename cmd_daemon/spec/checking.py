@@ -2,19 +2,19 @@
 
 import graphlib
 import heapq
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cmd_daemon.hooks.ports import FacilityInfo
 from cmd_daemon.spec.known import Known, StepKnown
-from cmd_daemon.spec.model import OWN_ONLY, CampaignFile, StepSection, merged
+from cmd_daemon.spec.model import OWN_ONLY, CampaignFile, StepSection, merged, placed
 from cmd_daemon.spec.naming import (
     CAMPAIGN_LENGTH,
     STEP_LENGTH,
     collection_problem,
     name_problem,
 )
+from cmd_daemon.spec.placementcheck import PlacementCheck
 from cmd_daemon.spec.problems import Path, Problem, shorten
 from cmd_daemon.spec.queries import query_problem
 from cmd_daemon.spec.reading import Document
@@ -50,24 +50,33 @@ class _Check:
         file = self._file
         self._names()
         self._facilities()
-        self._placement()
         self._defaults()
         steps = {name: merged(file.defaults, step) for name, step in file.steps.items()}
+        self._placements(steps)
         order = self._order(steps)
         checked = Checked(file, {name: steps[name] for name in order}, self._splits)
         for name, step in steps.items():
-            one = StepCheck(self._document, name, step, file.steps[name], self._known_for(step))
+            known = self._known_for(step, _before(name, steps))
+            one = StepCheck(self._document, name, step, file.steps[name], known)
             one.run()
             checked.warnings.extend(one.warnings)
         return checked
 
-    def _known_for(self, step: StepSection) -> StepKnown:
+    def _known_for(self, step: StepSection, before: list[StepSection]) -> StepKnown:
         known = self._known
         candidates = self._chosen
         if step.at is not None:
             there = known.facilities.get(step.at)
             candidates = {step.at: there} if there is not None else {}
-        return StepKnown(known, self._file.facilities, candidates, self._splits)
+        return StepKnown(
+            known=known,
+            facilities=self._file.facilities,
+            candidates=candidates,
+            splits=self._splits,
+            butler=self._file.butler.repo,
+            placement=placed(self._file.placement, step.placement),
+            before=before,
+        )
 
     def _add(self, path: Path, message: str, hint: str = "", of_key: bool = False) -> None:
         self._document.add(path, message, hint, of_key)
@@ -125,39 +134,16 @@ class _Check:
                 self._document.nearest(name, there, "known there"),
             )
 
-    def _placement(self) -> None:
-        file, placement = self._file, self._file.placement
-        if placement is None:
-            return
-        algorithm = placement.algorithm
-        if algorithm is not None and algorithm not in self._known.algorithms:
-            self._add(
-                ("placement", "algorithm"),
-                f"there is no algorithm '{shorten(algorithm)}'",
-                self._document.nearest(algorithm, sorted(self._known.algorithms), "algorithms"),
-            )
-        for key, names in (("shares", placement.shares), ("pins", placement.pins)):
-            for name in names or {}:
-                if name not in file.facilities:
-                    self._add(
-                        ("placement", key, name),
-                        f"'{shorten(name)}' is not one of this campaign's facilities",
-                        self._document.nearest(name, file.facilities, "facilities"),
-                        of_key=True,
-                    )
-        for name, where in (placement.pins or {}).items():
-            if words := query_problem(where):
-                self._add(("placement", "pins", name), words)
-        if placement.shares is not None:
-            total = math.fsum(placement.shares.values())
-            if abs(total - 1) > 1e-6:
-                self._add(("placement", "shares"), f"the shares add up to {total:g}, not to 1")
-        elif algorithm == "share":
-            self._add(
-                ("placement", "algorithm"),
-                "the algorithm 'share' needs the shares",
-                "add shares: {FACILITY: 0.5, ...}",
-            )
+    def _placements(self, steps: Mapping[str, StepSection]) -> None:
+        """The campaign's placement, that of the defaults, and each step's own."""
+        file = self._file
+        check = PlacementCheck(self._document, file.facilities, self._known.algorithms)
+        check.run(("placement",), file.placement, file.placement)
+        default = file.defaults.placement if file.defaults is not None else None
+        check.run(("defaults", "placement"), default, placed(file.placement, default))
+        for name, step in steps.items():
+            whole = placed(file.placement, step.placement)
+            check.run(("steps", name, "placement"), file.steps[name].placement, whole)
 
     def _defaults(self) -> None:
         given = self._file.defaults
@@ -213,3 +199,15 @@ class _Check:
             order.append(name)
             sorter.done(name)
         return order
+
+
+def _before(name: str, steps: Mapping[str, StepSection]) -> list[StepSection]:
+    """The steps that a step comes after, directly or not, as far as they are there."""
+    found: dict[str, StepSection] = {}
+    ahead = list(steps[name].after or [])
+    while ahead:
+        each = ahead.pop()
+        if each in steps and each not in found and each != name:
+            found[each] = steps[each]
+            ahead += steps[each].after or []
+    return list(found.values())

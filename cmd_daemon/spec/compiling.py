@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cmd_daemon.hooks.ports import FacilityInfo
@@ -17,7 +17,7 @@ from cmd_daemon.kernel.policy import (
 from cmd_daemon.spec.checking import Checked, check
 from cmd_daemon.spec.jobs import job_templates
 from cmd_daemon.spec.known import Known
-from cmd_daemon.spec.model import CampaignFile, StepSection
+from cmd_daemon.spec.model import CampaignFile, PlacementSection, StepSection, placed
 from cmd_daemon.spec.naming import step_chain
 from cmd_daemon.spec.parameters import substitute
 from cmd_daemon.spec.problems import CampaignFileError, Problem, dotted
@@ -49,6 +49,8 @@ class CampaignPlan:
     digest: str
     file: str = ""
     warnings: tuple[Problem, ...] = ()
+    placement: PlacementPlan = field(default_factory=PlacementPlan)
+    """The campaign's own placement, from which a step's may differ."""
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict, compare=False)
     """Line and column of the keys, by dotted field, down to those of a step."""
 
@@ -105,6 +107,7 @@ def _compiled(
         text=text,
         digest=hashlib.sha256(canonical.encode()).hexdigest(),
         file=document.file,
+        placement=_placement(placed(file.placement, None), file),
         warnings=tuple(sorted({*warnings, *checked.warnings}, key=lambda p: (p.line, p.column))),
         places={dotted(path): at for path, at in document.keys.items() if len(path) <= 3},
     )
@@ -159,7 +162,7 @@ def _policy(
         breakpoint=step.breakpoint,
         jobs=job_templates(step, origins, tuple(file.facilities)),
         split=checked.splits.of(step.split)[0],
-        placement=_placement(step, file),
+        placement=_step_placement(step, file, origins),
         resources=_resources(step, candidates),
         retry=_retry(step),
         at_least=step.accept.at_least if step.accept is not None else 1.0,
@@ -172,17 +175,28 @@ def _policy(
     )
 
 
-def _placement(step: StepSection, file: CampaignFile) -> PlacementPlan:
-    section = file.placement
+def _step_placement(
+    step: StepSection, file: CampaignFile, origins: tuple[str, ...]
+) -> PlacementPlan:
+    """The step's placement. The campaign's `inputs` count for a step that reads nothing but the
+    campaign's own inputs; what other steps have made lies where they ran, and only a step's own
+    `inputs` ask for it."""
+    whole = placed(file.placement, step.placement)
+    own = step.placement is not None and "inputs" in step.placement.model_fields_set
+    plan = _placement(whole, file)
+    return replace(plan, at=step.at, inputs=plan.inputs if own or not origins else ())
+
+
+def _placement(section: PlacementSection, file: CampaignFile) -> PlacementPlan:
     one = len(file.facilities) == 1
-    algorithm = section.algorithm if section is not None else None
     return PlacementPlan(
-        algorithm=algorithm or ("pinned" if one else "balanced"),
+        algorithm=section.algorithm or ("pinned" if one else "balanced"),
         facilities=tuple(file.facilities),
-        at=step.at,
-        region=section.region if section is not None else None,
-        shares=dict((section.shares if section is not None else None) or {}),
-        pins=dict((section.pins if section is not None else None) or {}),
+        region=section.region,
+        shares=dict(section.shares or {}),
+        pins=dict(section.pins or {}),
+        inputs=tuple(section.inputs or ()),
+        params=dict(section.params or {}),
     )
 
 

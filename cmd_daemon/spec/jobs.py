@@ -11,6 +11,9 @@ from cmd_daemon.kernel.policy import JobTemplate
 from cmd_daemon.kernel.states import JobKind
 from cmd_daemon.spec.model import ScriptSection, StepSection
 
+OUTPUT_KEYS = ("scatter", "keep", "archive", "discard")
+"""Keys of a step that are about what its pipeline has made."""
+
 PROCESS = "process"
 COLLECT = "collect"
 
@@ -20,7 +23,8 @@ def job_templates(
 ) -> tuple[JobTemplate, ...]:
     """The templates of a step with its defaults filled in; `origins` are the chained collections of
     the steps it comes after, which a gather reads, `facilities` all those of the campaign, between
-    which data moves. None at all for a breakpoint."""
+    which data moves. None at all for a breakpoint; without a pipeline nothing is made, so there is
+    nothing to scatter, keep, archive or discard."""
     if step.breakpoint is not None:
         return ()
     everywhere = {"facilities": list(facilities)}
@@ -32,18 +36,19 @@ def job_templates(
     if step.pipeline is not None:
         jobs.append(_process(step))
         jobs.append(JobTemplate(COLLECT, JobKind.COLLECT))
-    if step.scatter is not None:
+    made = step.pipeline is not None
+    if made and step.scatter is not None:
         jobs += _moves("scatter", {**_given(step.scatter), **everywhere})
-    if step.keep is not None:
+    if made and step.keep is not None:
         jobs += _moves("keep", {**_given(step.keep), **everywhere})
-    if step.archive is not None:
+    if made and step.archive is not None:
         params = {**_given(step.archive), **everywhere}
         if step.archive.bundle is not None:
             jobs.append(JobTemplate("archive-bundle", JobKind.BUNDLE, params))
         jobs.append(JobTemplate("archive-register", JobKind.REGISTER, params))
         jobs.append(JobTemplate("archive-transfer", JobKind.TRANSFER, params))
     jobs += [_script(f"after-{i}", s) for i, s in enumerate(step.then or [], start=1)]
-    if step.discard is not None:
+    if made and step.discard is not None:
         jobs.append(_purge(step, step.discard))
     return tuple(jobs)
 

@@ -122,6 +122,10 @@ class PlacementSection(Section):
     """Share of the work for each facility; they add up to 1."""
     pins: dict[str, Text] | None = None
     """For a facility, a data query whose groups run there."""
+    inputs: Names | None = None
+    """Dataset types that a facility must hold for a group before it may run there."""
+    params: Annotated[dict[str, Any], Field(max_length=100)] | None = None
+    """The algorithm's own parameters, such as margin and when_down."""
 
 
 class MemoryGrowth(Section):
@@ -220,6 +224,10 @@ class SplitSection(BaseModel):
     """Data query that narrows what is shared out, beside the step's own."""
     per: Any = None
     """Dimensions of one quantum, over which max_quanta is counted; those of by if not given."""
+    within: Any = None
+    """Dimension of the regions that were placed before: each group's data belong to one region."""
+    at: Text | None = None
+    """The facility whose Butler is asked."""
 
 
 class GatherSection(Section):
@@ -283,6 +291,8 @@ class StepSection(Section):
     """Data query of the step, joined with the campaign's by AND."""
     at: Text | None = None
     """The facility where the whole step runs."""
+    placement: PlacementSection | None = None
+    """Which facility runs which group of this step: merged key by key with the campaign's."""
     gather: GatherSection | None = None
     """Outputs of earlier steps to bring to this step's facility."""
     scatter: ScatterSection | None = None
@@ -334,7 +344,7 @@ class CampaignFile(Section):
     """The steps, by name."""
 
 
-KEYWISE = ("resources", "retry", "accept", "config", "params")
+KEYWISE = ("resources", "retry", "accept", "config", "params", "placement")
 """Keys of a step that are merged with the defaults key by key; others replace them as a whole."""
 
 
@@ -356,9 +366,24 @@ def merged(defaults: StepSection | None, step: StepSection) -> StepSection:
         default = getattr(defaults, name)
         if name not in step.model_fields_set:
             update[name] = default
+        elif name == "placement":
+            update[name] = placed(default, step.placement) if step.placement is not None else None
         elif name in KEYWISE and default is not None and getattr(step, name) is not None:
             update[name] = _together(default, getattr(step, name))
     return step.model_copy(update=update)
+
+
+def placed(outer: PlacementSection | None, own: PlacementSection | None) -> PlacementSection:
+    """A placement with what it does not say itself taken from the one around it, key by key; `params`
+    too, while `shares`, `pins` and `inputs` are replaced as a whole. A key that is null sets the outer
+    one aside."""
+    if outer is None or own is None:
+        return own or outer or PlacementSection()
+    names = outer.model_fields_set - own.model_fields_set
+    update: dict[str, Any] = {name: getattr(outer, name) for name in names}
+    if own.params is not None:
+        update["params"] = {**(outer.params or {}), **own.params}
+    return own.model_copy(update=update)
 
 
 def _together(default: Any, own: Any) -> Any:

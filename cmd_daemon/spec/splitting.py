@@ -12,27 +12,28 @@ Finding = tuple[str, str, str]
 """Key inside `split` ("" for the whole), message, hint."""
 
 _LISTED = ("values", "ranges")
-_COUNTED = ("size", "count", "max_quanta")
+_COUNTED = ("size", "count", "max_quanta", "within")
 
 
 def split_plan(split: SplitSection | None) -> tuple[SplitPlan, list[Finding]]:
     """The splitter and its parameters, which are the mapping as it was given.
 
-    No `split`: "none". With `values` or `ranges`: "values". With `size`, `count` or `max_quanta`
-    alone: "query". `splitter` names any other.
+    No `split`: "none". With `values` or `ranges`: "values". With `size`, `count`, `max_quanta` or
+    `within` alone: "query". `splitter` names any other. `at` is no parameter: it says whose Butler is
+    asked.
     """
     if split is None:
         return SplitPlan(), []
     given: dict[str, Any] = split.model_dump(exclude_unset=True)
-    name = given.pop("splitter", None)
+    name, at = given.pop("splitter", None), given.pop("at", None)
     if name is not None:
-        return SplitPlan(name, given), []
+        return SplitPlan(name, given, at), []
     if "by" not in given:
         return SplitPlan("", given), [("by", "this key is required", "for example by: tract")]
     if any(k in given for k in _LISTED):
-        return SplitPlan("values", given), []
+        return SplitPlan("values", given, at), []
     if any(k in given for k in _COUNTED):
-        return SplitPlan("query", given), []
+        return SplitPlan("query", given, at), []
     words = "says what to split by but not how"
     unknown = [k for k in given if k not in SplitSection.model_fields]
     for key in unknown:

@@ -7,7 +7,8 @@ from typing import Any
 from cmd_daemon.hooks.ports import FacilityInfo
 from cmd_daemon.kernel.policy import RuleAction
 from cmd_daemon.kernel.states import JobKind
-from cmd_daemon.spec.jobs import needs
+from cmd_daemon.spec.datasets import dataset_problem
+from cmd_daemon.spec.jobs import OUTPUT_KEYS, needs
 from cmd_daemon.spec.known import StepKnown
 from cmd_daemon.spec.model import KEYWISE, ErrorRuleSection, StepSection
 from cmd_daemon.spec.patterns import pattern_problem
@@ -17,7 +18,6 @@ from cmd_daemon.spec.reading import Document
 from cmd_daemon.spec.units import duration_text, memory_text
 
 _CONFIG_KEY = re.compile(r"[\w-]+:[A-Za-z_][\w.\[\]'\"-]*")
-_DATASET = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
 _OWN_PARAMS = ("pipeline", "config", "processes")
 _BREAKPOINT_KEYS = frozenset({"after", "breakpoint", "optional"})
 
@@ -88,13 +88,10 @@ class StepCheck:
                 self._document.nearest(at, self._at.facilities, "facilities"),
             )
         keep = self._step.keep
-        known = self._at.known.facilities
-        if keep is not None and keep.at not in known:
-            self._add(
-                ("keep", "at"),
-                f"there is no facility '{shorten(keep.at)}'",
-                self._document.nearest(keep.at, known, "facilities"),
-            )
+        if keep is not None:
+            self._holds_repository(("keep", "at"), keep.at)
+        if self._step.split is not None and self._step.split.at is not None:
+            self._holds_repository(("split", "at"), self._step.split.at)
         if self._step.gather is not None and at is None:
             self._add(
                 ("gather",),
@@ -102,6 +99,18 @@ class StepCheck:
                 "add at: FACILITY to the step",
                 of_key=True,
             )
+
+    def _holds_repository(self, path: Path, name: str) -> None:
+        """The facility, which need not be one of the campaign's, must exist and have the Butler."""
+        known = self._at.known.facilities
+        if name not in known:
+            self._add(
+                path,
+                f"there is no facility '{shorten(name)}'",
+                self._document.nearest(name, known, "facilities"),
+            )
+        elif self._at.butler not in known[name].butlers:
+            self._add(path, f"facility '{name}' has no Butler repository '{self._at.butler}'")
 
     def _breakpoint(self) -> None:
         for key in self._own.model_fields_set - _BREAKPOINT_KEYS:
@@ -148,7 +157,7 @@ class StepCheck:
                 self._document.nearest(step.driver, sorted(drivers), "drivers"),
             )
         if step.pipeline is None:
-            for key in ("config", "driver", "params"):
+            for key in ("config", "driver", "params", *OUTPUT_KEYS):
                 if key in self._own.model_fields_set and getattr(step, key) is not None:
                     self._add((key,), f"'{key}' has no meaning without a pipeline", of_key=True)
         elif step.pipeline.count("#") > 1 or any(p == "" for p in step.pipeline.split("#")):
@@ -172,6 +181,28 @@ class StepCheck:
         _, findings = self._at.splits.of(self._step.split)
         for key, message, hint in findings:
             self._add(("split", key) if key else ("split",), message, hint, of_key=not key)
+        if not findings:
+            self._within()
+
+    def _within(self) -> None:
+        """Regions must have a place before the data that belong to them are shared out."""
+        split = self._step.split
+        if split is None or split.splitter is not None or split.within is None:
+            return
+        dimension, region = split.within, self._at.placement.region
+        if region != dimension:
+            there = f"are its {region}s" if region is not None else "are not named"
+            self._add(
+                ("split", "within"),
+                f"the regions of this step's placement {there}, so no {dimension} has a place",
+                f"add placement: {{region: {dimension}}} to the campaign",
+            )
+        elif not any(_gives_places(step, dimension) for step in self._at.before):
+            self._add(
+                ("split", "within"),
+                f"no step before this one gives each {dimension} a place",
+                f"name a step under 'after' that is split by {dimension}, one a group, and has no 'at'",
+            )
 
     def _resources(self) -> None:
         asked = self._step.resources
@@ -241,8 +272,8 @@ class StepCheck:
         ]
         for path, names in lists:
             for i, name in enumerate(names):
-                if not _DATASET.fullmatch(name):
-                    self._add((*path, i), f"'{shorten(name)}' is no dataset type's name")
+                if words := dataset_problem(name):
+                    self._add((*path, i), words)
         for key in ("before", "then"):
             for i, script in enumerate(getattr(step, key) or []):
                 self._script((key, i), script.args, script.env)
@@ -253,6 +284,19 @@ class StepCheck:
         for where, value in values:
             if value is None or isinstance(value, list | dict):
                 self._add(where, "must be text, a number, true or false")
+
+
+def _gives_places(step: StepSection, dimension: str) -> bool:
+    """Whether each group of the step belongs to one region, and gives it a place. Of a splitter by
+    name nobody knows; it is believed."""
+    split = step.split
+    if split is None or step.at is not None:
+        return False
+    if split.splitter is not None:
+        return True
+    names = split.by if isinstance(split.by, list) else [split.by]
+    alone = split.size in (None, 1) and split.count is None and split.max_quanta is None
+    return dimension in names and alone
 
 
 def _jobs(kinds: list[JobKind]) -> str:

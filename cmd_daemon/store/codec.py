@@ -152,9 +152,12 @@ def group_of(row: Sequence[Any]) -> Group:
     inside = row[_G_JOBS][1:-1]
     group.jobs = tuple(map(int, inside.split(","))) if inside else ()
     group.held = bool(group.held)
+    group.stopped = bool(group.stopped)
     group.accept_losses = bool(group.accept_losses)
     if group.facility is not None:
         group.facility = intern(group.facility)
+    if group.pinned is not None:
+        group.pinned = intern(group.pinned)
     if group.region is not None:
         group.region = intern(group.region)
     return group
@@ -186,6 +189,8 @@ def facility_of(row: Sequence[Any]) -> FacilityState:
     """The facility of a row with the columns `FACILITY`."""
     facility = FacilityState(*row)
     facility.drained = bool(facility.drained)
+    facility.killed = bool(facility.killed)
+    facility.reviving = bool(facility.reviving)
     return facility
 
 
@@ -232,7 +237,7 @@ def _policy(p: StepPolicy) -> dict[str, Any]:
             }
             for j in p.jobs
         ],
-        "split": {"splitter": p.split.splitter, "params": p.split.params},
+        "split": {"splitter": p.split.splitter, "params": p.split.params, "at": p.split.at},
         "placement": {
             "algorithm": p.placement.algorithm,
             "facilities": p.placement.facilities,
@@ -240,6 +245,8 @@ def _policy(p: StepPolicy) -> dict[str, Any]:
             "region": p.placement.region,
             "shares": p.placement.shares,
             "pins": p.placement.pins,
+            "inputs": p.placement.inputs,
+            "params": p.placement.params,
         },
         "resources": {
             "memory": p.resources.memory,
@@ -287,7 +294,8 @@ def policy_of(text: str) -> StepPolicy:
         raw["split"] = SplitPlan(**raw["split"])
     if "placement" in raw:
         plan = raw["placement"]
-        plan["facilities"] = tuple(plan.get("facilities", ()))
+        for name in ("facilities", "inputs"):
+            plan[name] = tuple(plan.get(name, ()))
         raw["placement"] = PlacementPlan(**plan)
     if "resources" in raw:
         raw["resources"] = Resources(**raw["resources"])

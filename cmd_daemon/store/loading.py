@@ -19,7 +19,6 @@ from cmd_daemon.store.tables import (
     facilities,
     groups,
     jobs,
-    placements,
     steps,
 )
 
@@ -84,28 +83,6 @@ class Loading:
             last = (await connection.execute(select(func.max(events.c.seq)))).scalar()
             loaded.last_seq = last or 0
         return loaded
-
-    async def regions(self, campaign_id: int) -> dict[str, str]:
-        """Region -> facility of the newest placement of any of its groups, where there is one."""
-        newest = (
-            select(func.max(placements.c.id))
-            .join(groups, groups.c.id == placements.c.group_id)
-            .where(
-                groups.c.campaign_id == campaign_id,
-                groups.c.region.is_not(None),
-                placements.c.facility.is_not(None),
-            )
-            .group_by(groups.c.region)
-        )
-        query = (
-            select(groups.c.region, placements.c.facility)
-            .select_from(placements)
-            .join(groups, groups.c.id == placements.c.group_id)
-            .where(placements.c.id.in_(newest))
-        )
-        async with self._readers.connect() as connection:
-            rows = (await connection.execute(query)).all()
-        return dict(rows)
 
 
 async def _load_groups(connection: AsyncConnection, loaded: Loaded) -> None:

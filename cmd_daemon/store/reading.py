@@ -16,6 +16,7 @@ from cmd_daemon.kernel.records import (
     AttemptRow,
     CampaignFile,
     CampaignRow,
+    FacilityLoad,
     FacilityState,
     GroupRow,
     JobRow,
@@ -386,6 +387,26 @@ class Reading:
         query = select(*columns(requests, codec.REQUEST)).where(requests.c.request_id == request_id)
         row = await self._first(query)
         return None if row is None else RequestRow(*row)
+
+    async def facility_load(self, facility: str) -> list[FacilityLoad]:
+        """The groups at a facility, counted by step and state; of campaigns that are not archived."""
+        query = (
+            select(campaigns.c.name, steps.c.name, groups.c.state, func.count())
+            .select_from(groups)
+            .join(steps, steps.c.id == groups.c.step_id)
+            .join(campaigns, campaigns.c.id == groups.c.campaign_id)
+            .where(
+                groups.c.facility == facility,
+                campaigns.c.state != str(CampaignState.ARCHIVED),
+            )
+            .group_by(campaigns.c.id, campaigns.c.name, steps.c.id, steps.c.name, groups.c.state)
+            .order_by(campaigns.c.id, steps.c.id)
+        )
+        found: dict[tuple[str, str], FacilityLoad] = {}
+        for campaign, step, state, count in await self._all(query):
+            load = found.setdefault((campaign, step), FacilityLoad(campaign, step, {}))
+            load.counts[GroupState(state)] = count
+        return list(found.values())
 
     async def facility_states(self) -> list[FacilityState]:
         """What persons decided about facilities, by name."""

@@ -6,12 +6,15 @@ from cmd_daemon.kernel.decision import Batch
 from cmd_daemon.store.dialect import CommitPoint, Health
 from cmd_daemon.store.errors import BadUrl
 from cmd_daemon.store.loading import Loading
+from cmd_daemon.store.nexus import NexusReading
+from cmd_daemon.store.places import Places
 from cmd_daemon.store.reading import Reading
 from cmd_daemon.store.sqlite import SQLite
 
 
-class Store(Reading, Loading):
-    """One database, one writer. Reading methods: see `Reading`; start-up: see `Loading`."""
+class Store(Reading, NexusReading, Loading, Places):
+    """One database, one writer. Reading methods: see `Reading` and `NexusReading`; start-up: see
+    `Loading`."""
 
     def __init__(self, dialect: SQLite, clock: Callable[[], int]) -> None:
         self._dialect = dialect

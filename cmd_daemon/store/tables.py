@@ -1,8 +1,8 @@
 """The schema: SQLAlchemy Core tables, for SQLite and PostgreSQL alike.
 
 Times are microseconds since the epoch, UTC, as 64-bit integers. Ids are 64-bit integers made by the
-engine. JSON columns are texts: nobody queries inside them. Indexes that only the happy end leaves
-(`*_unfinished`) hold what a person or a restarted daemon looks for, and stay small.
+engine. JSON columns are texts: nobody but `nexus.py` queries inside them. Indexes that only the
+happy end leaves (`*_unfinished`) hold what a person or a restarted daemon looks for, and stay small.
 
 Foreign keys lead to the direct parent only; the other ids above are copies for reading, and a key
 on each would cost a look-up for every row written.
@@ -177,9 +177,11 @@ groups = Table(
     _text("state"),
     _big("version"),
     _text("facility", null=True),
+    _text("pinned", null=True),
     _text("region", null=True),
     _big("cursor"),
     *_flag("held"),
+    *_flag("stopped"),
     *_flag("accept_losses"),
     _big("quanta_expected"),
     _big("quanta_succeeded"),
@@ -325,6 +327,8 @@ facilities = Table(
     _text("actor"),
     _big("at"),
     _text("limits", null=True),
+    *_flag("killed"),
+    *_flag("reviving"),
 )
 
 requests = Table(

@@ -6,6 +6,7 @@
 from cmd_daemon.testing.clock import FakeClock
 from cmd_daemon.testing.fake_driver import FakeDriver, FakeDriverFactory, FakeSettings
 from cmd_daemon.testing.fake_planning import FakeSelector, FakeSplitter
+from cmd_daemon.testing.fake_probe import FakeProbe
 from cmd_daemon.testing.host import FakeHost, facility_info
 from cmd_daemon.testing.null_driver import NullDriver, NullDriverFactory
 from cmd_daemon.testing.world import Behaviour, FakeAttempt, FakeWorld
@@ -17,6 +18,7 @@ __all__ = [
     "FakeDriver",
     "FakeDriverFactory",
     "FakeHost",
+    "FakeProbe",
     "FakeSelector",
     "FakeSettings",
     "FakeSplitter",

@@ -206,6 +206,7 @@ def _outcome(attempt: FakeAttempt, behaviour: Behaviour) -> Outcome:
         quanta=behaviour.counts(),
         failures=failures,
         started_at=round(attempt.began * 1e6),
+        extra=behaviour.extra,
     )
 
 

@@ -45,7 +45,7 @@ class FakeSplitter:
 
 
 class FakeSelector:
-    """Algorithm `fake`: the first facility that is up."""
+    """Algorithm `fake`: the first facility that is up, or the one that is asked for if it is."""
 
     algorithms = frozenset({"fake"})
 
@@ -57,6 +57,13 @@ class FakeSelector:
             Factor(view.info.name, "up", float(view.up), view.up, view.reason)
             for view in facilities
         )
-        first = next((view.info.name for view in facilities if view.up), None)
-        reason = "the first facility that is up" if first else "no facility is up"
-        return [Placement(request.group, first, reason, factors) for request in requests]
+        up = [view.info.name for view in facilities if view.up]
+        found = []
+        for request in requests:
+            fits = (
+                name for name in up if request.at in (None, name) and name not in request.exclude
+            )
+            first = next(fits, None)
+            reason = "the first facility that is up" if first else "no facility is up"
+            found.append(Placement(request.group, first, reason, factors))
+        return found

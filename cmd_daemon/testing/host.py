@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from cmd_daemon.hooks import Agent, DriverError, ErrorClass, FacilityInfo
+from cmd_daemon.hooks import Agent, DriverError, ErrorClass, FacilityInfo, Transport
 from cmd_daemon.testing.clock import FakeClock
 
 
@@ -31,8 +31,10 @@ class FakeHost:
         facilities: Mapping[str, FacilityInfo] | None = None,
         agents: Mapping[str, Agent] | None = None,
         clock: FakeClock | None = None,
+        transports: Mapping[str, Transport] | None = None,
     ) -> None:
         self._state_dir = state_dir
+        self._transports = dict(transports or {})
         self._facilities = dict(facilities or {"HERE": facility_info()})
         self._agents = dict(agents or {})
         self.clock = clock or FakeClock()
@@ -52,6 +54,10 @@ class FakeHost:
         """Take note of the hint."""
         with self._lock:
             self.wakes.append((facility, driver))
+
+    def transport(self, facility: str) -> Transport:
+        """The transport given by the test; KeyError if there is none."""
+        return self._transports[facility]
 
     def agent(self, facility: str) -> Agent:
         """The agent given by the test; DriverError PERMANENT if there is none."""

@@ -30,6 +30,7 @@ from cmd_daemon.kernel.records import (
     CampaignFile,
     Effect,
     FacilityState,
+    PlacedBefore,
     PlacementRow,
     Record,
     RequestRow,
@@ -53,7 +54,14 @@ POLICY = StepPolicy(
     ),
     split=SplitPlan("values", {"tract": [1, 2]}),
     placement=PlacementPlan(
-        "weighted", ("USDF", "FrDF"), None, "tract", {"USDF": 0.35}, {"1": "UKDF"}
+        "weighted",
+        ("USDF", "FrDF"),
+        None,
+        "tract",
+        {"USDF": 0.35},
+        {"1": "UKDF"},
+        inputs=("raw",),
+        params={"margin": 0.5},
     ),
     resources=Resources(1 << 40, 8, 3.5),
     retry=RetryPolicy(5, 1.5, 2.5, 2.0, 1 << 41),
@@ -168,7 +176,13 @@ class StoreContract:
 
     async def test_entities_come_back_as_written(self, store: Store) -> None:
         whole_group = group(
-            7, name=HOSTILE, jobs=(BASE + 1, 2, 3), held=True, region="r", facility="USDF"
+            7,
+            name=HOSTILE,
+            jobs=(BASE + 1, 2, 3),
+            held=True,
+            region="r",
+            facility="USDF",
+            pinned="USDF",
         )
         whole_job = job(
             7, cancelling=True, progress="{}", due_at=NOW, fresh_from=2, ref=HOSTILE, attempt=3
@@ -348,6 +362,12 @@ class StoreContract:
         await store.commit(Batch(facilities={"USDF": second}))
         assert await store.facility_states() == [second]
         assert (await store.load_open()).facilities == {"USDF": second}
+        killed = FacilityState("FrDF", True, "smoke", "me", NOW, '{"slots": 3}', killed=True)
+        await store.commit(Batch(facilities={"FrDF": killed}))
+        assert await store.facility_states() == [killed, second]
+        revived = FacilityState("FrDF", False, "", "me", NOW, '{"slots": 3}', reviving=True)
+        await store.commit(Batch(facilities={"FrDF": revived}))
+        assert (await store.load_open()).facilities == {"FrDF": revived, "USDF": second}
 
     async def test_history(self, store: Store) -> None:
         of_job = {"step_id": BASE + 1, "group_id": group(0).id, "job_id": job(0).id}
@@ -399,13 +419,38 @@ class StoreContract:
         assert await store.prune_requests(NOW + 1) == 1
         assert await store.find_request("r") is None
 
-    async def test_regions_follow_the_newest_placement(self, store: Store) -> None:
-        await store.commit(moved(*(changed(group(n), region="tract=1") for n in (0, 1))))
-        for n, at in ((0, "USDF"), (1, "FrDF"), (0, None)):
+    async def test_where_groups_were_placed_before(self, store: Store) -> None:
+        begun = changed(group(0), region="tract=1", facility="USDF", started_at=NOW)
+        left = changed(group(1), region="tract=1")
+        placed = changed(group(2), region="tract=2", facility="USDF")
+        apart = changed(group(3, at=2), region="tract=2", facility="UKDF", started_at=NOW)
+        await store.commit(moved(begun, left))
+        await store.commit(made(step(2), placed, apart))
+        decided = ((0, "USDF"), (1, "FrDF"), (0, None), (1, None), (2, "USDF"), (3, "UKDF"))
+        for n, at in decided:
             row = PlacementRow(group(n).id, NOW, at, "weighted", "me", "")
             await store.commit(Batch(placements=[row]))
-        assert await store.regions(BASE) == {"tract=1": "FrDF"}
-        assert await store.regions(BASE + 5) == {}
+        found = await store.placed_before(BASE, {step(2).id})
+        assert found.regions == {"tract=1": "FrDF", "tract=2": "USDF"}
+        assert found.counts == {"USDF": 2, "UKDF": 1}
+        assert found.begun == {("tract=1", "USDF"), ("tract=2", "UKDF")}
+        assert found.former == {group(1).id: "FrDF"}
+        assert (await store.placed_before(BASE)).regions["tract=2"] == "UKDF"
+        assert await store.placed_before(BASE + 5) == PlacedBefore()
+
+    async def test_groups_of_a_region_that_have_begun_at_a_facility(self, store: Store) -> None:
+        seen: dict[str, Any] = {"region": "tract=1", "facility": "USDF", "started_at": NOW}
+        await store.commit(moved(changed(group(0), **seen), changed(group(1), **seen)))
+        others: tuple[dict[str, Any], ...] = (
+            {"region": "tract=2"},
+            {"facility": "FrDF"},
+            {"started_at": None},
+        )
+        await store.commit(
+            made(*(changed(group(n), **{**seen, **each}) for n, each in enumerate(others, 2)))
+        )
+        assert await store.begun_groups(BASE, "tract=1", "USDF") == [("s1", "g0"), ("s1", "g1")]
+        assert await store.begun_groups(BASE, "tract=1", "USDF", limit=1) == [("s1", "g0")]
 
     async def test_only_what_is_open_is_loaded(self, store: Store) -> None:
         archived = campaign(6, state=CampaignState.ARCHIVED)
@@ -433,7 +478,10 @@ class StoreContract:
         assert await store.list_jobs("c0", "s9") == []
 
     async def test_lists_filter(self, store: Store) -> None:
-        groups = [group(n, state=s, facility=f) for n, (s, f) in enumerate(_MIXTURE, 10)]
+        groups = [
+            group(n, state=s, facility=f, stopped=s is GroupState.HELD)
+            for n, (s, f) in enumerate(_MIXTURE, 10)
+        ]
         jobs = [job(n, state=s) for n, s in enumerate(JobState, 10)]
         await store.commit(made(*groups, *jobs))
         every = [group(0), group(1), *groups]
@@ -445,6 +493,10 @@ class StoreContract:
             assert found == [g for g in every if g.state in states]
         found = [row.group for row in await store.list_groups("c0", facility="FrDF", prefix="g1")]
         assert found == [g for g in groups if g.facility == "FrDF" and g.name.startswith("g1")]
+        (load,) = await store.facility_load("FrDF")
+        assert (load.campaign, load.step) == ("c0", "s1")
+        assert load.counts == dict.fromkeys(GroupState, 1)
+        assert await store.facility_load("nowhere") == []
         failed = {JobState.FAILED, JobState.HELD}
         ids = [
             row.job.id for row in await store.list_jobs("c0", states=failed, kind=JobKind.PROCESS)

@@ -24,7 +24,8 @@ class Behaviour:
     order but the call fails with UNKNOWN; `hang` names a verb whose call for this attempt never
     returns; `lie` makes `observe` call it a success with quanta that do not bear it out. An
     attempt runs for `run_s` seconds (None: until a test ends it), then is `ok` or fails with
-    `message`, `exit_code` and `error_class`. `quanta` maps tasks to (expected, successful).
+    `message`, `exit_code` and `error_class`. `quanta` maps tasks to (expected, successful);
+    `extra` is told with the outcome.
     """
 
     refuse: ErrorClass | None = None
@@ -38,6 +39,7 @@ class Behaviour:
     exit_code: int | None = None
     error_class: ErrorClass | None = None
     quanta: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Behaviour":

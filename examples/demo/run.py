@@ -7,25 +7,18 @@ only runs the daemon of a former run, to look around.
 """
 
 import argparse
-import contextlib
-import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+from running import ROOT, RUBIN, SKY, Client, DemoFailed, kept_daemon, rubin, say, socket_in
+
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
 CAMPAIGN = "demo"
-RUBIN = Path(os.environ.get("CMD_RUBIN_PYTHON", ROOT / ".venv-rubin" / "bin" / "python"))
-BIN = Path(sys.executable).parent
-START_S = 60.0
-AWAY = 6
-"""Exit status of `cm` when no daemon answers."""
 
 CONFIG = """\
 [daemon]
@@ -57,130 +50,6 @@ OMP_NUM_THREADS = "1"
 """
 
 
-class DemoFailed(Exception):
-    """The demo cannot go on; the message says why."""
-
-
-class Daemon:
-    """The demo's daemon as a process of its own, started again whenever it dies."""
-
-    def __init__(self, work: Path) -> None:
-        self._work = work
-        self._pid_file = work / "daemon.pid"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stopping = threading.Event()
-        self._keeper: threading.Thread | None = None
-        self.starts = 0
-
-    def start(self) -> None:
-        """Start it (after ending one that an earlier run left), and keep it alive."""
-        self._end_former()
-        self._spawn()
-        self._keeper = threading.Thread(target=self._keep, daemon=True)
-        self._keeper.start()
-
-    def _spawn(self) -> None:
-        with (self._work / "daemon.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [BIN / "cmd-daemon", "run", "--config", self._work / "cmd-daemon.toml"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for us; the daemon is told by SIGTERM
-            )
-        self._pid_file.write_text(str(self._process.pid))
-        self.starts += 1
-
-    def _keep(self) -> None:
-        while self._process is not None:
-            status = self._process.wait()
-            if self._stopping.is_set():
-                return
-            if status == 1:
-                print(f"the daemon does not start; see {self._work}/daemon.log", file=sys.stderr)
-                return
-            print(f"the daemon died (status {status}); it is started again", flush=True)
-            self._spawn()
-
-    def stop(self) -> None:
-        """End it; jobs that run go on and are found again by the next one."""
-        self._stopping.set()
-        process = self._process
-        if process is not None and process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._pid_file.unlink(missing_ok=True)
-
-    def _end_former(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(self._pid_file.read_text())
-            if b"cmd-daemon" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return
-            os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + 20
-            while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-                time.sleep(0.1)
-
-
-def cm(socket: Path, *words: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run the CLI against the demo's daemon."""
-    return subprocess.run(
-        [BIN / "cm", "--address", f"unix:{socket}", *words],
-        check=False,
-        text=True,
-        stdout=subprocess.PIPE if capture else None,
-    )
-
-
-def rubin(*words: str | Path) -> None:
-    """Run a program in the Rubin stack. Raises DemoFailed if it fails."""
-    env = {
-        **os.environ,
-        "DEMO_PIPE_DIR": str(HERE / "pipeline"),
-        "PYTHONPATH": str(HERE / "pipeline"),
-    }
-    done = subprocess.run([RUBIN, *words], check=False, env=env)
-    if done.returncode != 0:
-        raise DemoFailed(f"{Path(words[0]).name} ended with status {done.returncode}")
-
-
-def wait_for_daemon(socket: Path, daemon: Daemon) -> None:
-    """Return once the daemon answers."""
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        if socket.exists() and cm(socket, "daemon", "--json", capture=True).returncode == 0:
-            return
-        time.sleep(0.2)
-    raise DemoFailed(f"the daemon did not answer within {START_S:.0f} s; see daemon.log")
-
-
-def patient(socket: Path, daemon: Daemon, *words: str) -> int:
-    """Run the CLI, again if the daemon was away just then; its exit status. Raises DemoFailed."""
-    while (status := cm(socket, *words).returncode) == AWAY:
-        wait_for_daemon(socket, daemon)
-    return status
-
-
-def fate(socket: Path) -> str:
-    """The state of the demo's campaign, "" if there is none."""
-    shown = cm(socket, "list", "--json", capture=True)
-    if shown.returncode != 0:
-        return ""
-    for campaign in json.loads(shown.stdout):
-        if campaign["name"] == f"campaigns/{CAMPAIGN}":
-            return str(campaign["state"]).removeprefix("STATE_")
-    return ""
-
-
-def say(words: str) -> None:
-    """A headline of the demo's own."""
-    print(f"\n== {words}", flush=True)
-
-
 def prepare(work: Path, small: bool) -> Path:
     """Everything the daemon needs: the sky, the configuration. Returns the socket's path."""
     finished = work / "finished"
@@ -188,12 +57,9 @@ def prepare(work: Path, small: bool) -> Path:
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     (work / "fail-once").mkdir(exist_ok=True)
-    socket = work / "cmd.sock"
-    if len(str(socket)) > 100:
-        # A Unix socket's path is short by nature.
-        socket = Path("/tmp") / f"cmd-demo-{os.getuid()}-{abs(hash(str(work))) % 10**8}.sock"
+    socket = socket_in(work)
     say("the sky: a Butler repository with simulated exposures whose truth is known")
-    rubin(HERE / "sky" / "make_sky.py", "--repo", work / "repo", *(["--small"] if small else []))
+    rubin(SKY / "make_sky.py", "--repo", work / "repo", *(["--small"] if small else []))
     slots = max(2, min(4, os.cpu_count() or 2))
     (work / "cmd-daemon.toml").write_text(
         CONFIG.format(work=work, socket=socket, slots=slots, rubin=RUBIN, here=HERE)
@@ -204,29 +70,29 @@ def prepare(work: Path, small: bool) -> Path:
 def run(work: Path, small: bool) -> int:
     """Run the demo; returns its exit status. Raises DemoFailed."""
     began = time.monotonic()
-    socket = prepare(work, small)
-    daemon = Daemon(work)
+    client = Client(prepare(work, small))
+    daemon = kept_daemon(work)
     try:
         say("the daemon: SQLite and a Unix socket")
         daemon.start()
-        wait_for_daemon(socket, daemon)
-        former = fate(socket)
+        client.wait()
+        former = client.fate(CAMPAIGN)
         if former and former not in ("DRAFT", "RUNNING", "PAUSED"):
             raise DemoFailed(f"campaign {CAMPAIGN} is {former}: remove {work} to begin anew")
         say("going on with the campaign" if former else f"the campaign: cm apply {CAMPAIGN}")
         campaign = HERE / "campaign.yaml"
         settings = ["--set", f"FAIL_ONCE={work / 'fail-once'}"]
-        if patient(socket, daemon, "apply", str(campaign), *settings, "--start") != 0:
+        if client.patient("apply", str(campaign), *settings, "--start") != 0:
             raise DemoFailed("the campaign was refused")
-        watched = patient(socket, daemon, "watch", CAMPAIGN, "--exit-on-hold")
+        watched = client.patient("watch", CAMPAIGN, "--exit-on-hold")
         say("the report: cm status")
-        patient(socket, daemon, "status", CAMPAIGN)
+        client.patient("status", CAMPAIGN)
         if watched != 0:
-            cm(socket, "why", CAMPAIGN)
-            raise DemoFailed(f"the campaign is {fate(socket)}, not ACCEPTED")
+            client.run("why", CAMPAIGN)
+            raise DemoFailed(f"the campaign is {client.fate(CAMPAIGN)}, not ACCEPTED")
         say("the check against the truth")
         rubin(
-            HERE / "sky" / "check_truth.py",
+            SKY / "check_truth.py",
             *("--repo", work / "repo", "--collection", "DemoCam/runs/demo"),
             *("--truth", work / "truth.json"),
         )
@@ -244,7 +110,7 @@ def serve(work: Path) -> int:
         raise DemoFailed(f"there is no demo in {work} yet: run `make demo`")
     shown = Path(os.path.relpath(work / "cmd.sock"))
     print(f"the demo's daemon, until Ctrl-C: export CM_ADDRESS=unix:{shown}", flush=True)
-    daemon = Daemon(work)
+    daemon = kept_daemon(work)
     try:
         daemon.start()
         threading.Event().wait()

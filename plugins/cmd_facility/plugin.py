@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from cmd_daemon.hooks import CampaignReview, Selector, hookimpl
 from cmd_facility.pins import read_pin
-from cmd_facility.selector import FacilitySelector
+from cmd_facility.selector import FacilitySelector, read_parameters
 
 CMD_API_VERSION = 1
 
@@ -17,7 +17,8 @@ def cmd_register_selectors() -> Iterable[Selector]:
 
 @hookimpl
 def cmd_validate_campaign(*, campaign: CampaignReview) -> Iterable[tuple[str, str]]:
-    """Pins that cannot be read, and `pinned` where there is a choice but no pin; each once."""
+    """Pins and parameters that cannot be read, and `pinned` where there is a choice but no pin; each
+    once."""
     problems: dict[str, str] = {}
     for policy in campaign.steps.values():
         plan = policy.placement
@@ -26,6 +27,11 @@ def cmd_validate_campaign(*, campaign: CampaignReview) -> Iterable[tuple[str, st
                 "'pinned' needs pins where there is more than one facility; "
                 "add pins: {FACILITY: tract IN (...)} or choose share, locality or balanced"
             )
+        if plan.algorithm in FacilitySelector.algorithms:
+            try:
+                read_parameters(plan.params)
+            except ValueError as error:
+                problems["placement.params"] = str(error)
         for facility, text in policy.placement.pins.items():
             try:
                 read_pin(text)

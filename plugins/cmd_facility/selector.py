@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from cmd_daemon.hooks import FacilityView, Factor, Placement, PlacementRequest
-from cmd_facility.filters import Fit
+from cmd_facility.filters import Fit, storage_need
 from cmd_facility.pins import read_pin
 from cmd_facility.tally import Tally
 from cmd_facility.weighing import best_of, weigh
@@ -56,7 +56,8 @@ _NOBODY = _Named()
 class FacilitySelector:
     """Places groups at facilities: `pinned`, `share`, `locality` and `balanced`.
 
-    The order of what counts: the step's `at`, a pin, the facility of the group's region, the algorithm.
+    The order of what counts: where a person has moved the group, the step's `at`, a pin, the facility
+    of the group's region, the algorithm.
     None of them overrides a filter: a group whose named facility does not fit waits, or is held if
     waiting cannot help. The same requests and views always give the same answer, whatever the
     order of the views (equal scores go by the campaign's own list); the requests are decided in
@@ -184,13 +185,14 @@ def _decide(
     tally: Tally,
 ) -> Placement:
     tally.decided(request, facility)
-    return Placement(request.group, facility, reason, factors)
+    claims = storage_need(request, facility)
+    return Placement(request.group, facility, reason, factors, claims=claims)
 
 
 def _named(request: PlacementRequest) -> _Named:
     """The facility a person has named for this group."""
     if request.at is not None:
-        return _Named(request.at, "the step says at")
+        return _Named(request.at, request.at_why or "the step says at")
     if not request.pins:
         return _NOBODY
     data = request.share.get("data") or request.share

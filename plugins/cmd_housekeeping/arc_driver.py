@@ -38,9 +38,10 @@ from cmd_housekeeping.arc_names import JobNames
 from cmd_housekeeping.arc_records import Record, Records
 from cmd_housekeeping.arc_states import phase_of, takes_input, verdict
 from cmd_housekeeping.arex import Arex, Json, first
-from cmd_housekeeping.payload import BadOrder, prepare
+from cmd_housekeeping.payload import prepare
 from cmd_housekeeping.settings import ArcSettings
 from cmd_housekeeping.xrsl import ENDING, LOG, SCRIPT, WRAPPER, description, wrapper
+from cmd_local.orders import BadOrder
 
 NAME = "arc"
 PIECE = 64 * 1024

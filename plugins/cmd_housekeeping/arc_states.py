@@ -7,8 +7,8 @@ from typing import Any
 from cmd_daemon.hooks import ErrorClass, Failure, Outcome, Phase
 from cmd_housekeeping.arc_records import Record
 from cmd_housekeeping.arex import Json, first
-from cmd_housekeeping.ending import outcome_of, result_and_last_words
 from cmd_housekeeping.xrsl import ENDING, LOG
+from cmd_local.results import Remains, result_and_last_words, script_outcome
 
 WAITING = frozenset(
     {"ACCEPTING", "ACCEPTED", "PREPARING", "PREPARED", "SUBMITTING", "QUEUING", "HELD"}
@@ -78,7 +78,7 @@ def verdict(state: str, told: Any, folder: Path, facility: str, record: Record) 
         return _not_ok(who, ending, None if record.cancelled else ErrorClass.TRANSIENT, extra)
     error = "; ".join(str(each) for each in _texts(activity.get("Error")))
     if ending is not None and (state == "FINISHED" or ending.get("exit_code") != 0):
-        return outcome_of(ending, result, last, facility, extra)
+        return script_outcome(Remains(ending, result, last, facility=facility), extra)
     if ending is not None:
         words = f"the script ended well, but its job failed at {facility}: {error or state}"
         return _not_ok(words, ending, None, extra)

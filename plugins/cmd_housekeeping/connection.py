@@ -19,12 +19,13 @@ from typing import Any, Self, TypeVar
 
 import asyncssh
 
-from cmd_daemon.hooks import DriverError, ErrorClass
+from cmd_daemon.hooks import DriverError, ErrorClass, Ran
 from cmd_housekeeping.settings import SshSettings
 
 CHUNK = 256 * 1024
 GET_TRIES = 5
 CLOSE_S = 0.5
+SETTLE_S = 0.05
 
 T = TypeVar("T")
 
@@ -36,21 +37,20 @@ class Lost(DriverError):
         super().__init__(ErrorClass.UNKNOWN, message)
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A command that ended: its exit code (negative: the signal that ended it) and its output."""
-
-    code: int
-    stdout: bytes
-    stderr: bytes
-
-
 class _Channels:
-    """A bound on open channels that can be lowered."""
+    """A bound on open channels that can be lowered. `lasting` ones are held by long-lived commands."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.lasting = 0
+        self.freed = 0
+        """How often a channel was given back."""
         self._free = asyncio.Semaphore(limit)
+
+    @property
+    def spare(self) -> int:
+        """The channels left for short commands."""
+        return self.limit - self.lasting
 
     async def take(self) -> None:
         """Wait for a free channel."""
@@ -58,6 +58,7 @@ class _Channels:
 
     def give_back(self) -> None:
         """Free a channel."""
+        self.freed += 1
         self._free.release()
 
     def withhold(self) -> bool:
@@ -83,13 +84,23 @@ class RemoteProcess:
     """
 
     def __init__(
-        self, process: "asyncssh.SSHClientProcess[bytes]", channels: _Channels, there: str
+        self,
+        process: "asyncssh.SSHClientProcess[bytes]",
+        channels: _Channels,
+        there: str,
+        lasting: bool = False,
     ) -> None:
         self._process = process
+        self._channels = channels
         self._there = there
+        self._lasting = lasting
         # The server counts a channel until its command has ended, not until we turn away.
         self._ended = asyncio.create_task(process.wait_closed())
-        self._ended.add_done_callback(lambda _: channels.give_back())
+        self._ended.add_done_callback(self._give_back)
+
+    def _give_back(self, _: object) -> None:
+        self._channels.lasting -= self._lasting
+        self._channels.give_back()
 
     @contextlib.contextmanager
     def _or_lost(self) -> Iterator[None]:
@@ -109,6 +120,11 @@ class RemoteProcess:
         with self._or_lost():
             return _bytes(await self._process.stdout.readline())
 
+    async def read(self, size: int = CHUNK) -> bytes:
+        """The next bytes of its output; empty at the end."""
+        with self._or_lost():
+            return _bytes(await self._process.stdout.read(size))
+
     async def read_errors(self, size: int = CHUNK) -> bytes:
         """The next bytes of its standard error; empty at the end."""
         with self._or_lost():
@@ -127,6 +143,21 @@ class RemoteProcess:
         """Wait for its end: the exit code, None if the connection was lost."""
         await asyncio.shield(self._ended)
         return self._process.returncode
+
+    async def ended(self, timeout_s: float) -> bool:
+        """Whether it ends within so many seconds."""
+        done, _ = await asyncio.wait([self._ended], timeout=timeout_s)
+        return bool(done)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its end is known: it is not when the connection was lost."""
+        return self._process.returncode is not None
+
+    def end_input(self) -> None:
+        """Tell it that no more input comes."""
+        with contextlib.suppress(OSError, asyncssh.Error):
+            self._process.stdin.write_eof()
 
     async def close(self) -> None:
         """End its input and turn away from it. A well-behaved command ends with its input."""
@@ -286,10 +317,19 @@ class Connection:
         self,
         make: Callable[[asyncssh.SSHClientConnection], Awaitable[T]],
         end: Callable[[T], Any],
+        lasting: bool = False,
     ) -> tuple[T, _Channels]:
         """Open a channel by `make`; the caller gives it back. `end` ends one that nobody wants."""
+        once_more = True
         for _ in range(self._settings.channels + 3):
             link = await self._linked()
+            if link.channels.spare < 1 + lasting:
+                raise DriverError(
+                    ErrorClass.TRANSIENT,
+                    f"{self._there} opens {link.channels.limit} channels at a time, too few for the "
+                    "Butler agent, the file server and commands: raise MaxSessions of its server, or "
+                    "`channels` of the facility's section ssh",
+                )
             await link.channels.take()
             opening = asyncio.ensure_future(make(link.ssh))
             try:
@@ -305,8 +345,13 @@ class Connection:
                     raise DriverError(
                         ErrorClass.TRANSIENT, f"{self._there} runs no commands for us: {error}"
                     ) from error
-                # Not opened: certainly nothing was run, so that another try does no harm.
-                if link.ssh.is_closed() or not link.channels.withhold():
+                # Not opened: certainly nothing was run, so that another try does no harm. OpenSSH
+                # may not have noticed yet that a command of ours has just ended.
+                if once_more and link.channels.freed:
+                    once_more = False
+                    link.channels.give_back()
+                    await asyncio.sleep(SETTLE_S)
+                elif link.ssh.is_closed() or not link.channels.withhold():
                     link.channels.give_back()
                     await asyncio.sleep(0)
             except (OSError, asyncssh.Error) as error:
@@ -317,13 +362,17 @@ class Connection:
     def _lost(self, error: BaseException | str) -> Lost:
         return Lost(f"the connection to {self._there} was lost: {error}")
 
-    async def open(self, argv: Sequence[str]) -> RemoteProcess:
-        """Start a long-lived command that is spoken to over its input and output."""
+    async def open(self, argv: Sequence[str], lasting: bool = False) -> RemoteProcess:
+        """Start a command that is spoken to over its input and output. One that is `lasting` leaves
+        at least one channel to others."""
         command = shlex.join(argv)
         process, channels = await self._channel(
-            lambda ssh: ssh.create_process(command, encoding=None), lambda late: late.close()
+            lambda ssh: ssh.create_process(command, encoding=None),
+            lambda late: late.close(),
+            lasting,
         )
-        return RemoteProcess(process, channels, self._there)
+        channels.lasting += lasting
+        return RemoteProcess(process, channels, self._there, lasting)
 
     async def run(
         self, argv: Sequence[str], stdin: bytes = b"", timeout_s: float | None = None

@@ -1,19 +1,14 @@
-"""What the order of a script means: its text, its arguments and its environment."""
+"""What the order of a script means far away: the text that travels, or the file that is there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cmd_daemon.hooks import JobKind, JobOrder
 from cmd_housekeeping.settings import ScriptSettings
+from cmd_local.orders import BadOrder, read_script
 
-TEMPLATE_NAMES = ("campaign", "step", "group", "facility", "attempt", "where", "output_run")
 MAX_SCRIPT = 1024 * 1024
-
-
-class BadOrder(Exception):
-    """The order cannot be carried out as it is; the message is for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +23,6 @@ class Payload:
     env: Mapping[str, str]
 
 
-class _Strict(dict[str, Any]):
-    """The names that templates may use; any other is an error that lists these."""
-
-    def __missing__(self, name: str) -> Any:
-        raise BadOrder(
-            f"unknown name {{{name}}} in a script's arguments; there are: "
-            + ", ".join(f"{{{known}}}" for known in TEMPLATE_NAMES)
-        )
-
-
-def _fill(text: Any, names: Mapping[str, Any]) -> str:
-    """One argument or value with its {names} filled in."""
-    if not isinstance(text, str | int | float):
-        raise BadOrder(f"a script's arguments must be texts or numbers, not {text!r}")
-    try:
-        filled = str(text).format_map(names)
-    except (ValueError, IndexError, AttributeError, KeyError) as error:
-        raise BadOrder(f"'{text}' is not a good template ({error}); write {{{{ for a brace") from (
-            error
-        )
-    if "\0" in filled:
-        raise BadOrder("a script's arguments cannot hold a zero byte")
-    return filled
-
-
 def prepare(order: JobOrder, settings: ScriptSettings, driver: str) -> Payload:
     """The payload of one attempt.
 
@@ -62,38 +32,15 @@ def prepare(order: JobOrder, settings: ScriptSettings, driver: str) -> Payload:
     """
     if order.kind is not JobKind.SCRIPT:
         raise BadOrder(f"the driver '{driver}' does no {order.kind} jobs, only script")
-    unknown = set(order.params) - {"script", "args", "env"}
-    if unknown:
-        raise BadOrder(f"script jobs have no parameter {', '.join(sorted(unknown))}")
-    script = order.params.get("script")
-    if not isinstance(script, str) or not script.strip():
-        raise BadOrder("the job names no script")
-    args, env = order.params.get("args") or [], order.params.get("env") or {}
-    if not isinstance(args, list | tuple) or not isinstance(env, Mapping):
-        raise BadOrder("'args' must be a list and 'env' a mapping")
-    names = _Strict({name: getattr(order, name) for name in TEMPLATE_NAMES})
-    filled = tuple(_fill(arg, names) for arg in args)
-    surroundings = {
-        **settings.env,
-        **{f"CMD_{name.upper()}": str(names[name]) for name in TEMPLATE_NAMES},
-        **{_name(name): _fill(value, names) for name, value in env.items()},
-        "CMD_KEY": order.key,
-    }
-    if "\n" in script or script.startswith("#!"):
-        text, file = script, ""
-    elif script.startswith("/"):
-        return Payload(None, script, ("/bin/sh",), filled, surroundings)
+    script = read_script(order, settings.env)
+    if script.inline:
+        text = script.script
+    elif script.script.startswith("/"):
+        return Payload(None, script.script, ("/bin/sh",), script.args, script.env)
     else:
-        text, file = _read(script, settings.scripts_dir, order.facility, driver), ""
+        text = _read(script.script, settings.scripts_dir, order.facility, driver)
     interpreter = () if text.startswith("#!") else ("/bin/sh",)
-    return Payload(text, file, interpreter, filled, surroundings)
-
-
-def _name(name: Any) -> str:
-    text = str(name)
-    if not text.isidentifier() or not text.isascii():
-        raise BadOrder(f"'{text}' is not a name for an environment variable")
-    return text
+    return Payload(text, "", interpreter, script.args, script.env)
 
 
 def _read(script: str, scripts_dir: Path | None, facility: str, driver: str) -> str:

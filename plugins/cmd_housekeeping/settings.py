@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 
 
 def _absolute(path: str) -> str:
@@ -43,7 +51,8 @@ class SshSettings(ScriptSettings):
     a file system where flock works; `python` a Python 3.6 or newer there. A connection that shows
     no life for three times `keepalive_s` is given up; after a failure the next attempt to connect
     waits from `backoff_s` up to `backoff_max_s`. Attempts that ended more than `keep_days` ago are
-    removed at start.
+    removed at start. `pipeline_env` is the environment of process jobs; `memory` limits what the
+    attempts of a time may use together (default: no limit).
     """
 
     host: str = Field(min_length=1)
@@ -61,6 +70,8 @@ class SshSettings(ScriptSettings):
     work_dir: FarPath
     python: FarPath = "/usr/bin/python3"
     keep_days: float | None = Field(default=30.0, gt=0)
+    pipeline_env: dict[str, str] = Field(default_factory=dict)
+    memory: ByteSize | None = None
 
 
 class ArcSettings(ScriptSettings):

@@ -1,9 +1,10 @@
-"""The driver `ssh`: scripts at a facility reached over ssh.
+"""The driver `ssh`: scripts and process jobs at a facility reached over ssh.
 
 An attempt is a directory and a supervisor at the far side that need neither the connection nor the
 daemon. Each call of the driver is one command at the far side for all its attempts, carried out by
-`remote/attempt.py`, which the driver puts there. A call whose answer was lost may arrive late: so
-each call that plants carries a token, and `find` sets a new one before it says what is absent.
+`remote/attempt.py`, which the driver puts there; the runner of process jobs is put there likewise.
+A call whose answer was lost may arrive late: so each call that plants carries a token, and `find`
+sets a new one before it says what is absent.
 """
 
 import asyncio
@@ -33,18 +34,19 @@ from cmd_daemon.hooks import (
     LogChunk,
     Observation,
     Part,
-    Phase,
-    Progress,
+    Ran,
     Refused,
     Safety,
     Unclear,
     Verb,
 )
-from cmd_housekeeping.connection import Connection, Connections, Lost, Ran
-from cmd_housekeeping.ending import outcome_of
+from cmd_housekeeping.connection import Connection, Connections, Lost
+from cmd_housekeeping.ending import observation_of, parts_of
+from cmd_housekeeping.far_orders import NO_PROGRAM, far_order, runner_program, with_runner
 from cmd_housekeeping.naming import ref_of
-from cmd_housekeeping.payload import BadOrder, prepare
 from cmd_housekeeping.settings import SshSettings
+from cmd_housekeeping.ssh_transport import install
+from cmd_local.orders import BadOrder
 
 NAME = "ssh"
 ANSWER = b"\n#cmd-answer "
@@ -57,13 +59,14 @@ CLASSES = {
     "fenced": ErrorClass.TRANSIENT,
     "not-yet": ErrorClass.NOT_YET,
     "permanent": ErrorClass.PERMANENT,
+    NO_PROGRAM: ErrorClass.TRANSIENT,
 }
 
 Told = dict[str, Any]
 
 
 class SshDriver:
-    """One facility's scripts over ssh. Keys are planted as directory names: FINDABLE."""
+    """One facility's scripts and process jobs over ssh. Keys are planted as directory names: FINDABLE."""
 
     safety: Mapping[Verb, Safety] = {Verb.SUBMIT: Safety.FINDABLE, Verb.CANCEL: Safety.IDEMPOTENT}
 
@@ -83,6 +86,7 @@ class SshDriver:
         self._lost_calls = 0
         self._shut_out = 0
         self._planting: dict[str, asyncio.Task[Accepted | Refused]] = {}
+        self._runner_folder = ""
 
     @property
     def _here(self) -> str:
@@ -165,7 +169,7 @@ class SshDriver:
     async def submit(self, orders: Sequence[JobOrder]) -> Sequence[Accepted | Refused]:
         """Plant and start attempts; an attempt planted before is taken as it is.
 
-        Refused NOT_YET when the slots are taken, PERMANENT for an order that cannot be carried out,
+        Refused NOT_YET when slots or memory are taken, PERMANENT for an order that cannot be carried out,
         TRANSIENT when the machine cannot be reached or its disk refuses, UNKNOWN when the answer was
         lost on its way.
         """
@@ -177,7 +181,7 @@ class SshDriver:
                 waiting.append(self._planting[order.key])
                 continue
             try:
-                asked.append(self._order(order))
+                asked.append(far_order(order, self._facility, self._settings, NAME))
             except BadOrder as error:
                 answers.append(Refused(order.key, ErrorClass.PERMANENT, str(error)))
             except OSError as error:
@@ -199,38 +203,38 @@ class SshDriver:
     def _planted(self, key: str, _: asyncio.Task[Accepted | Refused]) -> None:
         self._planting.pop(key, None)
 
-    def _order(self, order: JobOrder) -> dict[str, Any]:
-        payload = prepare(order, self._settings, NAME)
-        fields = {
-            "key": order.key,
-            "ref": ref_of(order.key),
-            "needs": payload.file,
-            "interpreter": list(payload.interpreter),
-            "args": list(payload.args),
-            "env": dict(payload.env),
-            "walltime_s": order.walltime_s,
-            "memory": order.memory,
-            "grace_s": self._settings.grace_s,
-        }
-        return fields if payload.text is None else {**fields, "script": payload.text}
+    async def _with_runner(self, asked: Sequence[Told], anew: bool = False) -> list[Told]:
+        """The orders with the place of the runner, which is put there if need be. DriverError
+        TRANSIENT if that cannot be done now: nothing was planted then."""
+        if not any(fields["kind"] == JobKind.PROCESS for fields in asked):
+            return list(asked)
+        if anew or not self._runner_folder:
+            try:
+                self._runner_folder = await install(
+                    self.connection, self._settings.work_dir, runner_program()
+                )
+            except Lost as error:
+                raise DriverError(ErrorClass.TRANSIENT, str(error)) from error
+        return with_runner(asked, self._runner_folder)
 
-    async def _plant(self, asked: Sequence[Mapping[str, Any]]) -> dict[str, Accepted | Refused]:
+    async def _plant(self, asked: Sequence[Told]) -> dict[str, Accepted | Refused]:
         """Answers by key; never raises a DriverError."""
-        slots = self._facility.slots if self._settings.slots is None else self._settings.slots
         keys = [str(fields["key"]) for fields in asked]
         try:
-            await self._shut_out_lost_calls()
-            told, _ = await self._ask(
-                "plant", owner=self._owner, token=self._token, slots=slots, orders=list(asked)
-            )
+            told = await self._ask_to_plant(await self._with_runner(asked))
+            bare = {one["key"] for one in told if one.get("kind") == NO_PROGRAM}
+            if bare:
+                again = [fields for fields in asked if fields["key"] in bare]
+                told = [one for one in told if one["key"] not in bare]
+                told += await self._ask_to_plant(await self._with_runner(again, anew=True))
         except Lost as error:
             self._lost_calls += 1
-            words = f"{error}; whether the script was started has to be looked up"
+            words = f"{error}; whether the job was started has to be looked up"
             return {key: Refused(key, ErrorClass.UNKNOWN, words) for key in keys}
         except DriverError as error:
             return {key: Refused(key, error.error_class, str(error)) for key in keys}
         answers: dict[str, Accepted | Refused] = {}
-        for one in told["answers"]:
+        for one in told:
             key = str(one["key"])
             if one["taken"]:
                 answers[key] = Accepted(key, ref_of(key))
@@ -238,6 +242,20 @@ class SshDriver:
                 words = f"{self._here}: {one['message']}"
                 answers[key] = Refused(key, CLASSES[one["kind"]], words)
         return answers
+
+    async def _ask_to_plant(self, asked: Sequence[Told]) -> list[Told]:
+        """The far side's answers. Raises what `_ask` raises."""
+        slots = self._facility.slots if self._settings.slots is None else self._settings.slots
+        await self._shut_out_lost_calls()
+        told, _ = await self._ask(
+            "plant",
+            owner=self._owner,
+            token=self._token,
+            slots=slots,
+            memory=self._settings.memory,
+            orders=list(asked),
+        )
+        return list(told["answers"])
 
     async def find(self, keys: Sequence[str]) -> Sequence[Found | Absent | Unclear]:
         """Whether attempts were planted there, by this daemon or a former one."""
@@ -260,20 +278,8 @@ class SshDriver:
         """Look at all attempts in one command. DriverError TRANSIENT if nobody can look now."""
         ours = [ref.ref for ref in refs if ref.ref == ref_of(ref.key)]
         told = await self._look("observe", refs=ours) if ours else {"seen": {}}
-        return [self._observation(ref.key, told["seen"].get(ref.ref)) for ref in refs]
-
-    def _observation(self, key: str, seen: Told | None) -> Observation:
-        stage = seen["stage"] if seen else "missing"
-        if seen is None or stage == "missing":
-            gone = f"{self._here}: there is no attempt directory for {key}; was it removed?"
-            return Observation(key, Phase.GONE, message=gone)
-        if stage == "over":
-            outcome = outcome_of(seen["ending"], seen["result"], seen["last"], self._facility.name)
-            return Observation(key, Phase.DONE, outcome=outcome)
-        if stage == "running":
-            progress = Progress(unit="bytes of output", bytes=int(seen.get("bytes") or 0))
-            return Observation(key, Phase.RUNNING, progress=progress)
-        return Observation(key, Phase.QUEUED)
+        where = self._facility.name
+        return [observation_of(ref.key, told["seen"].get(ref.ref), where) for ref in refs]
 
     async def cancel(self, refs: Sequence[JobRef]) -> Sequence[CancelAnswer]:
         """Ask supervisors to end their attempts; `observe` says when they have."""
@@ -296,13 +302,8 @@ class SshDriver:
     # ---- drill-down
 
     async def inspect(self, ref: JobRef) -> Sequence[Part]:
-        """The attempt's logs with their sizes."""
-        told = await self._look("inspect", ref=self._known(ref))
-        return [
-            Part(name, "log", counts={"bytes": size}, log=True, message=told["path"])
-            for name, size in told["logs"].items()
-            if size or name == "log.txt"
-        ]
+        """Phases and tasks of a process attempt, and the logs with their sizes and their place."""
+        return parts_of(await self._look("inspect", ref=self._known(ref)))
 
     def _known(self, ref: JobRef) -> str:
         if ref.ref != ref_of(ref.key):
@@ -367,7 +368,7 @@ class SshFactory:
     """Makes the ssh driver of each facility that names it."""
 
     name = NAME
-    kinds = frozenset({JobKind.SCRIPT})
+    kinds = frozenset({JobKind.PROCESS, JobKind.SCRIPT})
     settings: type[BaseModel] = SshSettings
 
     def __init__(self, connections: Connections | None = None) -> None:

@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Sequence
 
 from cmd_daemon.hooks import JobOrder
-from cmd_housekeeping.payload import BadOrder, Payload
+from cmd_housekeeping.payload import Payload
+from cmd_local.orders import BadOrder
 
 WRAPPER = "run.sh"
 SCRIPT = "script"

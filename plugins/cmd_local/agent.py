@@ -1,22 +1,22 @@
 """The agent of a facility, seen from here: one long-lived process that answers JSON lines.
 
-It starts at the first call and again, after a growing pause, when it has died. Calls may be under
-way at the same time; each has its own deadline. The agent's standard error goes to a log file in
-the daemon's state directory that starts anew, keeping the one before, when it is 4 MiB large.
+It runs in the facility's stack, started over the facility's transport, which brings its program there.
+It starts at the first call and again, after a growing pause, when it has died or the connection to
+it was lost. Calls may be under way at the same time; each has its own deadline. The agent's
+standard error goes to a log file in the daemon's state directory that starts anew, keeping the one
+before, when it is 4 MiB large.
 """
 
 import asyncio
 import contextlib
 import itertools
 import json
-import signal
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from cmd_daemon.hooks import DriverError, ErrorClass, FacilityInfo, Host
+from cmd_daemon.hooks import DriverError, ErrorClass, FacilityInfo, FarProcess, Host
+from cmd_local.programs import Program, agent_program
 from cmd_local.settings import AgentSettings, agent_settings
-from cmd_local.transport import Command, agent_command
 
 LINE_LIMIT = 64 * 1024 * 1024
 LOG_LIMIT = 4 * 1024 * 1024
@@ -24,26 +24,46 @@ OVERRUNS = 2
 """So many deadlines overrun without any answer between them, and the agent is taken as hung."""
 
 
+LAST_WORDS_S = 1.0
+"""How long what a process wrote before its end is waited for."""
+ENDED_S = 10.0
+"""How long the end of a process that was ended by force is waited for."""
+
+
 class _Life:
     """One life of the agent's process, from start to death."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: FarProcess) -> None:
         self.process = process
         self.waiting: dict[int, asyncio.Future[Any]] = {}
         self.ready: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self.overruns = 0
         self.tasks: list[asyncio.Task[None]] = []
+        self.ending: asyncio.Task[None] | None = None
         self.dead = False
 
+    def end(self) -> "asyncio.Task[None]":
+        """End the process by force; who reads from it sees its end and tells those who wait."""
+        if self.ending is None:
+            self.ending = asyncio.create_task(self._end())
+        return self.ending
 
-class LocalAgent:
+    async def _end(self) -> None:
+        await self.process.close()
+        # A process that cannot be ended from here must not hold up those who wait for it.
+        await asyncio.wait(self.tasks[:1], timeout=LAST_WORDS_S)
+        self.tasks[0].cancel()
+
+
+class ButlerAgent:
     """The agent of one facility."""
 
-    def __init__(self, name: str, command: Command, settings: AgentSettings, log_dir: Path) -> None:
+    def __init__(self, name: str, program: Program, settings: AgentSettings, host: Host) -> None:
         self._name = name
-        self._command = command
+        self._program = program
         self._settings = settings
-        self._log = log_dir / f"agent-{name}.log"
+        self._host = host
+        self._log = host.state_dir / "agents" / f"agent-{name}.log"
         self._life: _Life | None = None
         self._starting: asyncio.Task[_Life] | None = None
         self._numbers = itertools.count(1)
@@ -56,12 +76,16 @@ class LocalAgent:
         return DriverError(error_class, f"agent of facility {self._name}: {what}")
 
     async def call(self, op: str, args: Mapping[str, Any], timeout_s: float = 120.0) -> Any:
-        """Ask for `op`; its JSON result. `timeout_s` counts from when the agent is ready.
+        """Ask for `op`; its JSON result. `timeout_s` counts from when the agent is ready. A `ping`
+        while it is busy is answered at once.
 
         Raises DriverError: the agent's own class for an error it tells, TRANSIENT when it cannot
         be started, died before it answered, or did not answer in time.
         """
         life = await self._alive()
+        if op == "ping" and life.waiting:
+            # It does one thing at a time; whether it hangs the deadlines of the others will tell.
+            return {name: life.ready.result().get(name) for name in ("pid", "repos")}
         number = next(self._numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         line = json.dumps({"id": number, "op": op, "args": dict(args)}) + "\n"
@@ -75,7 +99,7 @@ class LocalAgent:
         except TimeoutError:
             life.overruns += 1
             if life.overruns >= OVERRUNS:
-                self._kill(life)
+                life.end()
             raise self._error(
                 ErrorClass.TRANSIENT, f"no answer to '{op}' within {timeout_s:g} s"
             ) from None
@@ -85,11 +109,9 @@ class LocalAgent:
                 answer.exception()
 
     async def _write(self, life: _Life, line: str) -> None:
-        assert life.process.stdin is not None
         try:
-            life.process.stdin.write(line.encode())
-            await life.process.stdin.drain()
-        except (ConnectionError, RuntimeError):
+            await life.process.write(line.encode())
+        except DriverError:
             raise self._death() from None
 
     def _death(self) -> DriverError:
@@ -101,6 +123,8 @@ class LocalAgent:
         if self._closed:
             raise self._error(ErrorClass.TRANSIENT, "it was closed with the daemon")
         if self._life is not None and not self._life.dead:
+            if self._life.ending is not None:
+                raise self._error(ErrorClass.TRANSIENT, "it hangs and is being ended")
             return self._life
         if self._starting is None or self._starting.done():
             wait = self._not_before - asyncio.get_running_loop().time()
@@ -114,36 +138,40 @@ class LocalAgent:
         return await asyncio.shield(self._starting)
 
     async def _start(self) -> _Life:
+        program = self._program
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command.argv,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=dict(self._command.env),
-                limit=LINE_LIMIT,
-                start_new_session=True,
-            )
-        except OSError as error:
+            transport = self._host.transport(self._name)
+        except KeyError:
+            raise self._error(
+                ErrorClass.PERMANENT, "no plugin that is loaded brings the facility's transport"
+            ) from None
+        try:
+            folder = await transport.install(program.files)
+            process = await transport.open(program.argv(folder), program.env)
+        except DriverError as error:
             self._pause()
-            raise self._error(ErrorClass.TRANSIENT, f"it cannot be started: {error}") from error
+            permanent = error.error_class is ErrorClass.PERMANENT
+            raise self._error(
+                ErrorClass.PERMANENT if permanent else ErrorClass.TRANSIENT,
+                f"it cannot be started: {error}",
+            ) from error
         life = _Life(process)
-        life.tasks = [
-            asyncio.create_task(self._read(life)),
-            asyncio.create_task(self._keep_log(life)),
-        ]
+        taking = asyncio.create_task(self._take_lines(life))
+        logging = asyncio.create_task(self._keep_log(life))
+        life.tasks = [taking, logging]
+        life.tasks.append(asyncio.create_task(self._attend(life, taking, logging)))
         try:
             async with asyncio.timeout(self._settings.start_s):
                 await asyncio.shield(life.ready)
         except TimeoutError:
-            self._kill(life)
-            await asyncio.wait(life.tasks[:1])
+            life.end()
+            await asyncio.wait(life.tasks[2:], timeout=ENDED_S)
             raise self._error(
                 ErrorClass.TRANSIENT, f"it was not ready after {self._settings.start_s:g} s"
             ) from None
         except asyncio.CancelledError:
-            self._kill(life)
-            await asyncio.wait(life.tasks[:1])
+            life.end()
+            await asyncio.wait(life.tasks[2:], timeout=ENDED_S)
             raise
         self._life = life
         return life
@@ -156,25 +184,24 @@ class LocalAgent:
         self._deaths += 1
         self._not_before = asyncio.get_running_loop().time() + pause
 
-    def _kill(self, life: _Life) -> None:
-        """End the process at once; `_read` sees its end and tells those who wait."""
-        with contextlib.suppress(ProcessLookupError):
-            life.process.send_signal(signal.SIGKILL)
-
-    async def _read(self, life: _Life) -> None:
-        """Take the agent's lines until it ends, then fail what is still waited for."""
-        assert life.process.stdout is not None
+    async def _take_lines(self, life: _Life) -> None:
+        """Take the agent's lines until it ends or cannot be heard any more."""
         try:
-            while line := await life.process.stdout.readline():
+            while line := await life.process.readline():
                 self._take(life, line)
         except ValueError:  # a line above the limit
             self._last_words = "it sent a line larger than 64 MiB"
-            self._kill(life)
-        await life.process.wait()
-        if life.process.stdin is not None:
-            life.process.stdin.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(life.tasks[1]), 1.0)
+        except DriverError as error:  # the connection broke
+            self._last_words = str(error)
+
+    async def _attend(
+        self, life: _Life, taking: "asyncio.Task[None]", logging: "asyncio.Task[None]"
+    ) -> None:
+        """Wait for the agent's end, then fail what is still waited for."""
+        await asyncio.wait([taking])
+        await asyncio.wait([life.end()])
+        await asyncio.wait([logging], timeout=LAST_WORDS_S)
+        logging.cancel()
         life.dead = True
         if not self._closed:
             self._pause()
@@ -218,12 +245,12 @@ class LocalAgent:
         return self._error(error_class, str(fields.get("message") or "an error without words"))
 
     async def _keep_log(self, life: _Life) -> None:
-        assert life.process.stderr is not None
-        while data := await life.process.stderr.read(64 * 1024):
-            words = data.decode(errors="replace").strip().splitlines()
-            self._last_words = words[-1][:500] if words else self._last_words
-            with contextlib.suppress(OSError):  # a full disk must not end the agent
-                await asyncio.to_thread(self._append, data)
+        with contextlib.suppress(DriverError):  # the connection broke
+            while data := await life.process.read_errors():
+                words = data.decode(errors="replace").strip().splitlines()
+                self._last_words = words[-1][:500] if words else self._last_words
+                with contextlib.suppress(OSError):  # a full disk must not end the agent
+                    await asyncio.to_thread(self._append, data)
 
     def _append(self, data: bytes) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -241,17 +268,8 @@ class LocalAgent:
         life = self._life
         if life is None or life.dead:
             return
-        if life.process.stdin is not None:
-            life.process.stdin.close()
-        try:
-            async with asyncio.timeout(2.0):
-                await asyncio.shield(life.tasks[0])
-        except TimeoutError:
-            self._kill(life)
-        await asyncio.wait(life.tasks, timeout=5.0)
-        if life.process.stdin is not None:
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                await asyncio.wait_for(life.process.stdin.wait_closed(), 1.0)
+        life.end()
+        await asyncio.wait(life.tasks, timeout=ENDED_S)
 
 
 def _look_at(task: "asyncio.Task[_Life]") -> None:
@@ -265,8 +283,7 @@ class ButlerAgentFactory:
 
     name = "butler"
 
-    def create(self, facility: FacilityInfo, host: Host) -> LocalAgent:
+    def create(self, facility: FacilityInfo, host: Host) -> ButlerAgent:
         """Make the agent; raises DriverError PERMANENT if its configuration is wrong."""
         settings = agent_settings(facility)
-        command = agent_command(facility, settings)
-        return LocalAgent(facility.name, command, settings, host.state_dir / "agents")
+        return ButlerAgent(facility.name, agent_program(facility, settings), settings, host)

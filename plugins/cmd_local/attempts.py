@@ -186,8 +186,10 @@ class WorkDirectory:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                # Another prober may hold it, and the number may be that of a process long gone.
                 text = os.pread(lock, 32, 0)
-                return Sight(Stage.RUNNING, pid=int(text) if text.isdigit() else None)
+                known = text.isdigit() and _carries_mark(int(text), path)
+                return Sight(Stage.RUNNING, pid=int(text) if known else None)
             # The lock is ours: no supervisor lives, and none can begin while we look.
             ending = read_json(path / "exit.json")
             if ending is not None:
@@ -201,6 +203,7 @@ class WorkDirectory:
                 "started_at": int((path / "started").read_text() or 0) or None,
                 "finished_at": time.time_ns() // 1000,
                 "killed_for": "vanished",
+                "last_words": _last_line(path / "supervisor.log"),
             }
             write_durably(path / "exit.json", json.dumps(ending))
             return Sight(Stage.OVER, ending=ending)
@@ -216,20 +219,33 @@ class WorkDirectory:
                     shutil.rmtree(ending.parent)
 
 
+def _last_line(path: Path) -> str:
+    """What a supervisor said last; empty if it said nothing."""
+    try:
+        lines = path.read_text(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line[:300] for line in reversed(lines) if line.strip()), "")
+
+
+def _carries_mark(pid: int, path: Path) -> bool:
+    """Whether a living process belongs to this attempt."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return f"{MARK}={path}".encode() in environment.split(b"\0")
+
+
 def kill_strays(path: Path) -> None:
     """End every process that carries this attempt's mark, and wait until none is left."""
-    mark = f"{MARK}={path}".encode()
     give_up_at = time.monotonic() + 10.0
     while time.monotonic() < give_up_at:
         found = False
         for name in os.listdir("/proc"):  # noqa: PTH208
             if not name.isdigit() or int(name) == os.getpid():
                 continue
-            try:
-                marked = mark in Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if marked:
+            if _carries_mark(int(name), path):
                 found = True
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(name), signal.SIGKILL)

@@ -37,7 +37,8 @@ from cmd_daemon.hooks import (
     Verb,
 )
 from cmd_local.attempts import Stage, WorkDirectory, read_json, ref_of
-from cmd_local.payload import BadOrder, Payload, prepare
+from cmd_local.orders import BadOrder
+from cmd_local.payload import Payload, prepare
 from cmd_local.results import outcome_of, parts_of, progress_of
 from cmd_local.settings import LocalSettings
 from cmd_local.watching import Watch, spawn
@@ -254,7 +255,7 @@ class LocalDriver:
             return _Look(Observation(key, Phase.DONE, outcome=outcome), sight.stage)
         if sight.stage is Stage.UNSTARTED:
             return _Look(Observation(key, Phase.QUEUED), sight.stage)
-        progress = progress_of(path)
+        progress = progress_of(read_json(path / "progress.json"))
         return _Look(Observation(key, Phase.RUNNING, progress=progress), sight.stage, sight.pid)
 
     def _release(self, ref: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cmd_daemon.hooks import DataShare, DriverError, ErrorClass, Host, SplitRequest
+from cmd_local.regions import one_of_each, shares_within
 from cmd_local.splitting import (
     DIMENSION,
     MAX_VALUES,
@@ -137,13 +138,17 @@ class ValuesSplitter:
 
 
 class QuerySplitter:
-    """What the facility's Butler holds: `{by: visit, size|count|max_quanta: n, per, datasets, where}`.
+    """What the facility's Butler holds: `{by: visit, size|count|max_quanta: n, per, datasets, where,
+    within: tract}`.
 
     `by` is one dimension or a list; each of its values found is in exactly one group, in ascending
     order. `datasets` are types that must exist in the step's input collections for a value to
     count, `where` narrows the step's data query further. `per` names the dimensions of a quantum
     (default: `by`): `max_quanta` limits the data ids of a group counted over them. Without a
     number each value is a group.
+
+    `within` names the dimension of sky regions that earlier steps have placed: the groups are made
+    inside each region, as `cmd_local.regions` says, and without a number a region is one group.
     """
 
     name = "query"
@@ -151,7 +156,7 @@ class QuerySplitter:
 
     def check(self, params: Mapping[str, Any]) -> Sequence[str]:
         """Problems with the parameters, each beginning with its key."""
-        problems = _unknown_keys(params, ("by", *NUMBERS, "per", "datasets", "where"))
+        problems = _unknown_keys(params, ("by", *NUMBERS, "per", "datasets", "where", "within"))
         problems += _check_numbers(params, NUMBERS)
         by = params.get("by")
         for key, names in (("by", by), ("per", params.get("per", by))):
@@ -169,6 +174,10 @@ class QuerySplitter:
             isinstance(name, str) and name for name in datasets
         ):
             problems.append("datasets: must be a list of dataset types")
+        if "within" in params:
+            problems += _check_dimension("within", params["within"])
+            if params["within"] in _names(by if isinstance(by, list | tuple | str) else []):
+                problems.append("within: is the dimension that is shared out")
         if not isinstance(params.get("where", ""), str):
             problems.append("where: must be a text")
         return problems
@@ -181,6 +190,8 @@ class QuerySplitter:
         if problems:
             raise DriverError(ErrorClass.PERMANENT, f"split: {'; '.join(problems)}")
         by = _names(params["by"])
+        if "within" in params:
+            return await self._within(request, by, host)
         found = await self._members(request, by, host)
         members = sorted(found, key=lambda member: [order_of(value) for value in member])
         size, count, limit = (params.get(name) for name in NUMBERS)
@@ -194,12 +205,47 @@ class QuerySplitter:
         except ValueError as error:
             raise DriverError(ErrorClass.PERMANENT, f"step {request.step}: {error}") from error
 
+    async def _within(
+        self, request: SplitRequest, by: Sequence[str], host: Host
+    ) -> Sequence[DataShare]:
+        """The shares of the data that lie on placed regions."""
+        params = request.params
+        within, counted = params["within"], _names(params.get("per", by))
+        names, rows = await self._rows(request, [within, *by, *counted], host)
+        extra = [name for name in names if name not in (within, *by, *counted)]
+        one_of_each(request.step, extra, [[row[names.index(n)] for n in extra] for row in rows])
+        size, count, limit = (params.get(name) for name in NUMBERS)
+        try:
+            return shares_within(
+                step=request.step,
+                by=by,
+                within=within,
+                names=names,
+                rows=rows,
+                counted=counted,
+                regions=request.regions,
+                size=size,
+                count=count,
+                max_quanta=limit,
+            )
+        except ValueError as error:
+            raise DriverError(ErrorClass.PERMANENT, f"step {request.step}: {error}") from error
+
     async def _members(
         self, request: SplitRequest, by: Sequence[str], host: Host
     ) -> Counter[Values]:
         """The values of `by` that the facility's Butler holds, each with its number of data ids."""
+        wanted = [*by, *_names(request.params.get("per", []))]
+        names, rows = await self._rows(request, wanted, host)
+        places = [names.index(name) for name in by]
+        return Counter(tuple(row[place] for place in places) for row in rows)
+
+    async def _rows(
+        self, request: SplitRequest, wanted: Sequence[str], host: Host
+    ) -> tuple[list[str], list[list[Value]]]:
+        """The data ids over the wanted dimensions: the names of all dimensions told, and the rows."""
         params = request.params
-        wanted = list(dict.fromkeys([*by, *_names(params.get("per", []))]))
+        wanted = list(dict.fromkeys(wanted))
         texts = [text for text in (request.where, params.get("where", "")) if text.strip()]
         args: dict[str, Any] = {
             "repo": request.butler,
@@ -212,10 +258,12 @@ class QuerySplitter:
         told = await host.agent(request.facility).call("query_data_ids", args)
         try:
             names = list(told["dimensions"])
-            rows = told["rows"]
-            places = [names.index(name) for name in by]
-            found = Counter(tuple(row[place] for place in places) for row in rows)
-        except (TypeError, KeyError, ValueError, IndexError) as error:
+            rows = [list(row) for row in told["rows"]]
+            if lacks := set(wanted) - set(names):
+                raise ValueError(f"it tells nothing of {', '.join(sorted(lacks))}")
+            if any(len(row) != len(names) for row in rows):
+                raise ValueError("a row has not as many values as there are dimensions")
+        except (TypeError, KeyError, ValueError) as error:
             raise DriverError(
                 ErrorClass.PERMANENT,
                 f"the agent of facility {request.facility} gave no answer that can be used: {error}",
@@ -225,7 +273,7 @@ class QuerySplitter:
                 ErrorClass.PERMANENT,
                 f"step {request.step}: the query gives more than {len(rows)} data ids; narrow it",
             )
-        return found
+        return names, rows
 
 
 def _names(value: Any) -> list[str]:

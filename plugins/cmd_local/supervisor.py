@@ -13,7 +13,7 @@ and keeps these files there:
     started          made with O_EXCL just before the command starts; never started twice
     log.txt          standard output and error of the command
     exit.json        {exit_code, signal, started_at, finished_at, max_rss, cpu_seconds,
-                     killed_for, error}
+                     killed_for, error, errno}
 
 `killed_for` is null, "memory", "time", "cancelled" (a file `cancel` appeared) or "terminated" (the
 supervisor itself was told to end). Times are microseconds UTC, sizes bytes. The ledger gets one
@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -38,6 +39,10 @@ from typing import Any
 
 TICK_S = 1.0
 LOCK_WAIT_S = 10.0
+START_WAIT_S = 20.0
+BUSY = {errno.ETXTBSY, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+"""Errors at a command's start that pass: another process still holds the script's file open for
+writing (between its fork and its exec), or the machine has no process or memory to give just now."""
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 WAKING = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -142,22 +147,31 @@ class Attempt:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, WAKING)
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
+        give_up_at = time.monotonic() + START_WAIT_S
         log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            process = subprocess.Popen(
-                self.command["argv"],
-                env=self.command["env"],
-                cwd=self.command["cwd"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=in_child,
-            )
+            while self.main is None:
+                try:
+                    process = subprocess.Popen(
+                        self.command["argv"],
+                        env=self.command["env"],
+                        cwd=self.command["cwd"],
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                        preexec_fn=in_child,
+                    )
+                except OSError as error:
+                    # Nothing ran: another try is no second start.
+                    if error.errno not in BUSY or time.monotonic() > give_up_at:
+                        raise
+                    time.sleep(0.05)
+                else:
+                    process.returncode = 0  # reaped below by waitpid(-1), not by Popen
+                    self.main = process.pid
         finally:
             os.close(log)
-        process.returncode = 0  # reaped below by waitpid(-1), not by Popen
-        self.main = process.pid
 
     def reap(self) -> None:
         """Collect ended children; remember how the command itself ended."""
@@ -247,17 +261,20 @@ def supervise(command: dict[str, Any]) -> dict[str, Any]:
     os.close(marker)
     sync_directory(".")
     if command.get("ledger"):
-        ledger = os.open(command["ledger"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.write(ledger, f"{command['key']}\n".encode())
-        os.close(ledger)
+        # A witness only: what cannot be written there must not end the attempt here.
+        with contextlib.suppress(OSError):
+            ledger = os.open(command["ledger"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.write(ledger, f"{command['key']}\n".encode())
+            os.close(ledger)
     attempt = Attempt(command)
     try:
         attempt.start()
     except OSError as error:
         code = 127 if isinstance(error, FileNotFoundError) else 126
-        with open("log.txt", "a") as log:
-            log.write(f"{command['argv'][0]} cannot be started: {error}\n")
-        ending.update(exit_code=code, signal=None, error=str(error))
+        words = f"{command['argv'][0]} cannot be started: {error.strerror}"
+        with contextlib.suppress(OSError), open("log.txt", "a") as log:
+            log.write(words + "\n")
+        ending.update(exit_code=code, signal=None, error=words, errno=error.errno)
         return ending
     code, number = attempt.exit_code(attempt.watch())
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

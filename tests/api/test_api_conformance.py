@@ -31,6 +31,7 @@ def _kind(method: MethodDescriptor, names: dict[str, str]) -> str:
     """The kind of entity the method is about, by its name: ListSteps is about a campaign's."""
     special = {
         "ListSteps": "campaign",
+        "GetNexus": "step",
         "ListGroups": "step",
         "ListPlacements": "group",
         "ListJobs": "group",
@@ -204,6 +205,11 @@ async def _ready_for(house: House, method: MethodDescriptor) -> dict[str, Any]:
     if name == "ArchiveCampaign":
         await client.cancel_campaign("campaigns/camp")
         await house.reach("campaigns/camp", "CANCELLED")
+    if name == "UpdateFacility":
+        return {"name": names["facility"], "limits": {"slots": 50}}
+    if name == "ReviveFacility":
+        kill = next(m for m in ALL if m.name == "KillFacility")
+        await house.raw(kill, request_of(kill, name=names["facility"], reason="smoke"))
     if name == "UndrainFacility":
         await client.drain_facility("facilities/USDF", reason="x")
     if name == "SignStep":
@@ -216,7 +222,8 @@ async def _ready_for(house: House, method: MethodDescriptor) -> dict[str, Any]:
         await house.reach("campaigns/held/steps/one", "HELD")
         return {"name": "campaigns/held/steps/one"}
     if name.endswith("Group"):
-        return {"name": await _group_for(house, name)}
+        where = {"facility": names["facility"]} if name == "MoveGroup" else {}
+        return {"name": await _group_for(house, name), **where}
     kind = "facility" if name.endswith("Facility") else "campaign"
     return {"name": names[kind]}
 

@@ -117,7 +117,10 @@ def _fill(dice: random.Random, message: Message) -> Message:
         if dice.random() < 0.4 or field.name in ("follow",):
             continue
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            getattr(message, field.name)[dice.choice(["A", "", "ä"])] = "1"
+            value = field.message_type.fields_by_name["value"]
+            number = value.type != FieldDescriptor.TYPE_STRING
+            key = dice.choice(["A", "", "ä", "fake"])
+            getattr(message, field.name)[key] = _random_value(dice, value) if number else "1"
         elif field.message_type is not None:
             _fill(dice, getattr(message, field.name))
         elif field.is_repeated:

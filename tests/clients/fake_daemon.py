@@ -246,6 +246,34 @@ class Services(
         facilities = list(self.world.facilities.values())
         return facility_pb2.ListFacilitiesResponse(facilities=facilities)
 
+    async def GetFacility(self, request: Any, context: Any) -> Any:
+        return await self._find(self.world.facilities, request.name, context)
+
+    async def GetNexus(self, request: Any, context: Any) -> Any:
+        gap = step_pb2.NexusGap(uuid="0" * 36, data_id=HOSTILE, reason=HOSTILE)
+        fields: dict[str, Any] = {
+            "movement": "keep",
+            "source": "facilities/FrDF",
+            "destination": "USDF_TAPE",
+            "dataset_type": "deep_coadd_calexp",
+            "made": 400_000,
+            "sent": 400_000,
+            "arrived": 399_999,
+            "ingested": 399_990,
+            "not_for_here": 9,
+            "bytes": 2**41,
+            "gap_count": 1,
+        }
+        group = f"{request.name}/groups/0000"
+        entries = [
+            step_pb2.NexusEntry(group=request.name, groups=3, **fields),
+            step_pb2.NexusEntry(group=request.name, movement="purge", source="facilities/FrDF"),
+            step_pb2.NexusEntry(
+                group=group, job=f"{group}/jobs/keep-ingest", job_state="HELD", gaps=[gap], **fields
+            ),
+        ]
+        return step_pb2.Nexus(name=request.name, entries=entries)
+
     async def DrainFacility(self, request: Any, context: Any) -> Any:
         facility = await self._find(self.world.facilities, request.name, context)
         facility.drained, facility.reason, facility.actor = True, request.reason, "pilot1"
@@ -270,6 +298,14 @@ class Services(
                 facility="facilities/USDF",
                 algorithm="balanced",
                 factors=[group_pb2.PlacementFactor(facility="USDF", name="load", value=0.5)],
+            ),
+            what_if=group_pb2.Placement(
+                factors=[
+                    group_pb2.PlacementFactor(
+                        facility=name, name="up", passed=False, detail=HOSTILE
+                    )
+                    for name in ("USDF", "FrDF", "UKDF")
+                ]
             ),
         )
 

@@ -62,9 +62,7 @@ class World:
         self.steps: dict[str, step_pb2.Step] = {}
         self.groups: dict[str, group_pb2.Group] = {}
         self.jobs: dict[str, job_pb2.Job] = {}
-        self.facilities = {
-            "facilities/USDF": facility_pb2.Facility(name="facilities/USDF", slots=8)
-        }
+        self.facilities = {"facilities/USDF": rich_facility()}
         self.log = b"first line\n\x1b[31mred\x1b[0m line\n"
         self.events: list[event_pb2.Event] = []
         self.oldest = 0
@@ -147,6 +145,36 @@ class World:
         entity.state, entity.reason = states.Value(f"STATE_{state}"), reason
         self.count("/".join(name.split("/")[:2]))
         await self.event(name, before, state, reason=reason)
+
+
+def rich_facility() -> facility_pb2.Facility:
+    """USDF with one of everything that a facility can have."""
+    return facility_pb2.Facility(
+        name="facilities/USDF",
+        up=True,
+        slots=8,
+        running=3,
+        queued=12_000,
+        memory=2**33,
+        cores=4,
+        walltime=86_400.0,
+        transport="ssh",
+        stacks=["w1"],
+        butlers={"demo": "/demo"},
+        drivers=[
+            facility_pb2.DriverHealth(driver="local", breaker="closed", in_flight=3, limit=8),
+            facility_pb2.DriverHealth(driver="mover", breaker="open", message=HOSTILE),
+        ],
+        queues=[facility_pb2.Queue(queue="high", slots=2, memory=2**34, running=1, ready=4)],
+        storage=[
+            facility_pb2.StorageElement(element="disk", path="/disk", free=2**40, total=2**42),
+            facility_pb2.StorageElement(element="full", path="/full", free=0, total=2**42),
+            facility_pb2.StorageElement(element="TAPE", path="/tape", message=HOSTILE),
+        ],
+        checks=[facility_pb2.HealthCheck(check="agent", vital=True, message=HOSTILE)],
+        edited=facility_pb2.FacilityLimits(slots=8, lanes={"local": 3}),
+        load=[facility_pb2.FacilityLoad(step="campaigns/DRP1/steps/coadd", placed=1, held=2)],
+    )
 
 
 def page_of(items: list[Any], request: Any) -> tuple[list[Any], str]:

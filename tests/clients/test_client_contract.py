@@ -32,7 +32,7 @@ def snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def built(description: Any) -> Call[Any]:
+def built(description: Any, **more: Any) -> Call[Any]:
     """The Call that a description makes of its required arguments."""
     build = description._build
     required = [
@@ -40,7 +40,7 @@ def built(description: Any) -> Call[Any]:
         for parameter in list(inspect.signature(build).parameters.values())[1:]
         if parameter.default is inspect.Parameter.empty
     ]
-    call = build(None, *("name" for _ in required))
+    call = build(None, *("name" for _ in required), **more)
     if isinstance(call, Call):
         return call
     stream: Resumable[Any] = call[0]
@@ -73,7 +73,7 @@ def test_changes_are_repeatable_only_with_a_request_id(method: MethodDescriptor)
         return
     assert isinstance(description, rpc)
     assert built(description).repeatable
-    with_none: Call[Any] = description._build(None, "name", request_id="")
+    with_none = built(description, request_id="")
     assert not with_none.repeatable
     assert not with_none.request.request_id  # type: ignore[attr-defined]
 

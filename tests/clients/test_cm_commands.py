@@ -39,6 +39,14 @@ COMMANDS = {
     "drain",
     "undrain",
     "facilities",
+    "facility",
+    "limits",
+    "kill",
+    "revive",
+    "move",
+    "nexus",
+    "redrive",
+    "run-script",
     "plugins",
     "schema",
     "list",
@@ -202,6 +210,9 @@ def test_status_names_what_waits_and_the_command(cm: Cm, fake: FakeDaemon) -> No
         ("events", "DRP1"),
         ("plan", "{file}"),
         ("facilities",),
+        ("facility", "USDF"),
+        ("nexus", "DRP1/coadd"),
+        ("why", "DRP1/coadd/0000", "--without", "USDF"),
     ],
 )
 def test_80_columns_hold_it_and_nothing_hostile_gets_through(
@@ -243,6 +254,8 @@ def test_json_is_one_document_with_the_contracts_names(cm: Cm, fake: FakeDaemon)
         (("show", "DRP1/coadd/0000"), "needs_person"),
         (("show", "DRP1"), "needs_person"),
         (("daemon",), "last_seq"),
+        (("facility", "USDF"), "storage"),
+        (("nexus", "DRP1/coadd"), "entries"),
         (("drain", "USDF", "--reason", "power"), "drained"),
         (("schema",), "type"),
     ):
@@ -315,3 +328,41 @@ def test_logs_are_raw_in_a_pipe(cm: Cm, fake: FakeDaemon) -> None:
     assert asked(fake, "ReadLog")[-1].offset == -5
     document = json.loads(cm("logs", "DRP1/coadd/0000", "--json").stdout)
     assert {"offset", "data", "part", "attempt"} == set(document[0])
+
+
+def test_a_facility_shows_all_it_has(cm: Cm, fake: FakeDaemon) -> None:
+    cm.environment["COLUMNS"] = "100"
+    lines = [" ".join(line.split()) for line in cm.here("facility", "USDF").stdout.splitlines()]
+    for line in (
+        "state up",
+        "running 3 of 8 slots, 12000 ready",
+        "a job may have 8.6 GB, 4 cores, 1 d",
+        "edited limits slots 8, driver local 3",
+        "high 1 2 4 17.2 GB",
+        "DRP1/coadd 1 2",
+    ):
+        assert line in lines, line
+    assert any(line.startswith("disk ████████░░ 1.1 TB free 4.4 TB /disk") for line in lines)
+    assert any(line.startswith("full ██████████ 0 B free") for line in lines)
+    assert any(line.startswith("agent (vital) fails") for line in lines)
+    listed = cm.here("facilities").stdout
+    assert "3/8" in listed
+    assert "mover open" in listed
+    facility = fake.world.facilities["facilities/USDF"]
+    for change, word in (
+        ({"up": False, "down_reason": "its agent is dead"}, "down"),
+        ({"drained": True, "reason": "power", "actor": "me"}, "drained"),
+        ({"killed": True, "ending": 4}, "killed"),
+    ):
+        for name, value in change.items():
+            setattr(facility, name, value)
+        assert f"USDF       {word}" in cm.here("facilities").stdout
+    assert "killed by me: power" in cm.here("facility", "USDF").stdout
+    assert "4 jobs are ending" in cm.here("facility", "USDF").stdout
+
+
+def test_names_of_facilities_are_completed(cm: Cm) -> None:
+    for words in ("cm drain U", "cm kill ", "cm move DRP1/coadd/0000 US", "cm run-script U"):
+        cm.environment |= {"_CM_COMPLETE": "bash_complete", "COMP_WORDS": words}
+        cm.environment["COMP_CWORD"] = str(words.count(" "))
+        assert cm().stdout.split() == ["plain,USDF"], words

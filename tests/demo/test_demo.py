@@ -8,92 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from demo_process import CM, ROOT, Demo
 
-ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "examples" / "demo" / "run.py"
-CM = Path(sys.executable).parent / "cm"
 KILLS = 5
-PATIENCE_S = 240.0
-
-
-class Demo:
-    """One run of the demo as a process, with its output in a file."""
-
-    def __init__(self, work: Path, output: Path) -> None:
-        self.work = work
-        self.output = output
-        with output.open("ab") as sink:
-            self.process = subprocess.Popen(
-                [sys.executable, DEMO, "--small", "--workdir", work],
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def text(self) -> str:
-        """What it has said so far."""
-        return self.output.read_text()
-
-    def wait_for(self, seen: Callable[[], bool], what: str) -> None:
-        """Return once `seen` is true; fail if the demo ends or it takes too long."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not seen():
-            assert self.process.poll() is None, f"the demo ended before {what}:\n{self.text()}"
-            assert time.monotonic() < deadline, f"no {what} in time:\n{self.text()}"
-            time.sleep(0.05)
-
-    def end(self) -> int:
-        """Wait for its end; its exit status."""
-        return self.process.wait(PATIENCE_S)
-
-    def stop(self) -> None:
-        """Leave nothing behind."""
-        for pid in (self.process.pid, self.daemon()):
-            if pid is not None:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-
-    def daemon(self) -> int | None:
-        """The daemon's process id while it runs."""
-        try:
-            pid = int((self.work / "daemon.pid").read_text())
-        except (OSError, ValueError):
-            return None
-        alive = Path(f"/proc/{pid}/cmdline")
-        return pid if alive.exists() and b"cmd-daemon" in alive.read_bytes() else None
-
-    def cm(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Ask the demo's daemon through the CLI."""
-        config = (self.work / "cmd-daemon.toml").read_text()
-        found = re.search(r'socket = "(.*)"', config)
-        assert found is not None
-        return subprocess.run(
-            [CM, "--address", f"unix:{found[1]}", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
 
 
 @pytest.fixture
 def demo_dir(tmp_path: Path) -> Path:
     """The demo's working directory."""
     return tmp_path / "work"
-
-
-def groups_done(demo: Demo) -> int:
-    """Groups that are ACCEPTED, as the daemon tells it; 0 while it does not answer."""
-    shown = demo.cm("groups", "demo", "--json")
-    if shown.returncode != 0:
-        return 0
-    return sum(group["state"] == "STATE_ACCEPTED" for group in json.loads(shown.stdout))
 
 
 def readme_commands() -> list[str]:
@@ -165,15 +92,11 @@ def test_stopped_and_killed_the_demo_still_agrees_with_the_truth(
     pauses = random.Random(seed)
     second = Demo(demo_dir, tmp_path / "second.txt")
     try:
-        for kill in range(KILLS):
-            second.wait_for(lambda: second.daemon() is not None, f"daemon {kill}")
+        for _ in range(KILLS):
             until = time.monotonic() + pauses.uniform(0.2, 4.0)
             second.wait_for(lambda until=until: time.monotonic() > until, "pause")  # type: ignore[misc]
-            pid = second.daemon()
-            if pid is not None:
-                os.kill(pid, signal.SIGKILL)
-                second.wait_for(lambda pid=pid: second.daemon() not in (None, pid), "restart")  # type: ignore[misc]
-        second.wait_for(lambda: groups_done(second) >= 4, "accepted groups")
+            second.kill_daemon()
+        second.wait_for(lambda: len(second.groups("ACCEPTED")) >= 4, "accepted groups")
         for group in json.loads(second.cm("groups", "demo", "--json").stdout):
             name = "/".join(group["name"].split("/")[1::2])
             why = second.cm("why", name)

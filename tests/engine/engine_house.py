@@ -127,6 +127,7 @@ class House:
             name: FakeWorld(clock=lambda: self.clock.now() / 1e6) for name in (HERE, THERE)
         }
         self.limits = {HERE: 100, THERE: 100}
+        self.probe_s = 30.0
         self.plugins = Plugins()
         self.plugins.add("fakes", fakes_plugin)
         self.plugins.add("facility", cmd_facility.plugin)
@@ -154,11 +155,10 @@ class House:
         """An engine over the store, until the block ends; then it is stopped where it stands."""
         self.store = await Store.open(self.url, clock=self.clock.now)
         self.store.on_commit_point = self.on_commit
-        host = DaemonHost(self.root, self.clock, self.infos)
-        lanes = [
-            Lane(name, "fake", self._driver(name, host), self.limits[name]) for name in self.infos
-        ]
-        self.engine = Engine(self.store, self.clock, self.plugins, self.infos, host, lanes)
+        infos = dict(self.infos)
+        host = DaemonHost(self.root, self.clock, infos)
+        lanes = [Lane(name, "fake", self._driver(name, host), self.limits[name]) for name in infos]
+        self.engine = Engine(self.store, self.clock, self.plugins, infos, host, lanes, self.probe_s)
         host.on_wake = self.engine.wake
         try:
             await self.engine.recover()

@@ -216,7 +216,7 @@ async def test_waiting_jobs_survive_an_interrupted_admission(house: House) -> No
         admissions.close()
         assert sorted([*lane.queue, queued[-1]]) == sorted(queued)
         lane.queue.append(queued[-1])
-        engine.lanes._queued.add(queued[-1])
+        engine.lanes._queued[queued[-1]] = lane
         await engine.ask(ev.FacilityDrained(facility=HERE, drained=False))
         await house.reach("ACCEPTED")
     house.ran_once(5)

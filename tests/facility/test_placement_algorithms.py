@@ -328,3 +328,32 @@ def test_pinned_without_pins_is_found_before_a_campaign_is_stored() -> None:
     (problem,) = cmd_validate_campaign(campaign=review)
     assert problem[0] == "placement.algorithm"
     assert "'pinned' needs pins" in problem[1]
+
+
+def test_parameters_are_read_before_a_campaign_is_stored() -> None:
+    bad = PlacementPlan(algorithm="balanced", params={"when_down": "run away"})
+    fine = replace(bad, params={"when_down": "replace", "margin": 0.5})
+    other = replace(bad, algorithm="somebody else's")
+    steps = {n: StepPolicy(placement=plan) for n, plan in enumerate((bad, fine, other))}
+    review = CampaignReview("c", "pilot1", NAMES, {str(n): p for n, p in steps.items()}, {})
+    (problem,) = cmd_validate_campaign(campaign=review)
+    assert problem == ("placement.params", "the placement's when_down must be wait or replace")
+
+
+async def test_where_a_person_has_moved_a_group_wins_over_all_and_says_so() -> None:
+    found = await place(
+        three(),
+        at="UKDF",
+        at_why="a person moved it there",
+        region="tract/1",
+        region_at="USDF",
+        pins={"FrDF": "tract = 1"},
+    )
+    assert (found.facility, found.reason) == ("UKDF", "a person moved it there")
+    assert factor(found, "UKDF", "chosen") == (1.0, True, "a person moved it there")
+
+
+async def test_a_decision_claims_the_bytes_the_storage_filter_asked_for() -> None:
+    found = await place(three(), inputs={"USDF": Held(1, 10)}, inputs_total=Held(1, 10))
+    assert (found.facility, found.claims) == ("USDF", 100)
+    assert (await place(three())).claims is None

@@ -209,13 +209,14 @@ class FarMachine:
             (self.root / name).unlink(missing_ok=True)
 
     def marked(self) -> list[psutil.Process]:
-        """Living processes of attempts below the work directory, supervisors too."""
+        """Living processes below the work directory: attempts, supervisors, installed programs."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 inside = process.cwd().startswith(str(self.work))
                 mark = process.environ().get("CMD_ATTEMPT_DIR", "").startswith(str(self.work))
-                if inside or mark:
+                program = any(str(self.work) in word for word in process.cmdline())
+                if inside or mark or program:
                     found.append(process)
         return found
 

@@ -29,9 +29,9 @@ from cmd_daemon.hooks import (
 from cmd_daemon.testing.driver_contract import outcomes, submitted, wait_until
 from cmd_housekeeping.arc_driver import ArcDriver
 from cmd_housekeeping.naming import ref_of
-from cmd_housekeeping.payload import BadOrder
 from cmd_housekeeping.settings import ArcSettings
 from cmd_housekeeping.xrsl import quoted
+from cmd_local.orders import BadOrder
 
 DEADLINE_S = 30.0
 

@@ -133,6 +133,7 @@ def test_what_is_waited_for_is_said_in_words() -> None:
         "cm retry drp/calib/0001 --from-start",
         'cm accept drp/calib/0001 --reason "..."',
         'cm reject drp/calib/0001 --reason "..."',
+        'cm move drp/calib/0001 FACILITY --reason "..."',
     ]
 
 

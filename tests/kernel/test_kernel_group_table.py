@@ -16,7 +16,9 @@ from cmd_daemon.kernel.waiting import actions
 
 def at(state: str) -> House:
     """A house whose first group stands in a state, for one of several reasons."""
-    house = House({"calib": policy(retry=RetryPolicy(attempts=1), at_least=0.9)})
+    house = House(
+        {"calib": policy(retry=RetryPolicy(attempts=1 + (state == "RUNNING-waits")), at_least=0.9)}
+    )
     house.split("0001", "0002")
     group_id = house.group().id
     if state == "READY":
@@ -28,6 +30,11 @@ def at(state: str) -> House:
         house.do(ev.GroupNotPlaced(group_id=group_id, message="never", permanent=True))
         return house
     house.place()
+    if state == "PLACED-pinned":
+        house.do(ev.GroupMoved(group_id=group_id, facility="USDF"))
+    if state == "RUNNING-waits":
+        house.run()
+        house.do(house.job_event(ev.JobGone))
     if state in ("RUNNING", "HELD-outside", "REVIEW", "HELD-failed"):
         house.run()
     if state == "HELD-outside":
@@ -56,8 +63,23 @@ EVENTS: dict[str, Callable[[int], ev.Event]] = {
     "rejected": lambda i: ev.GroupRejected(group_id=i),
     "held": lambda i: ev.GroupHeld(group_id=i),
     "released": lambda i: ev.GroupReleased(group_id=i),
+    "moved": lambda i: ev.GroupMoved(group_id=i, facility="FrDF"),
+    "moved-here": lambda i: ev.GroupMoved(group_id=i, facility="USDF"),
+    "recalled": lambda i: ev.GroupRecalled(group_id=i, facility="USDF"),
+    "recalled-there": lambda i: ev.GroupRecalled(group_id=i, facility="FrDF"),
+    "placed-late": lambda i: ev.GroupPlaced(
+        group_id=i, facility="USDF", drivers=DRIVERS, pinned="UKDF"
+    ),
 }
-OBSERVED = ("placed", "no-driver", "not-now", "never")
+OBSERVED = (
+    "placed",
+    "no-driver",
+    "not-now",
+    "never",
+    "recalled",
+    "recalled-there",
+    "placed-late",
+)
 TABLE: dict[str, dict[str, str]] = {
     "READY": {
         "placed": "PLACED",
@@ -66,16 +88,69 @@ TABLE: dict[str, dict[str, str]] = {
         "never": "HELD",
         "rejected": "REJECTED",
         "held": "HELD",
+        "moved": "READY",
+        "moved-here": "READY",
     },
-    "READY-later": {"rejected": "REJECTED", "held": "HELD"},
-    "PLACED": {"rejected": "REJECTED", "held": "HELD"},
-    "RUNNING": {"held": "HELD"},
-    "REVIEW": {"retried": "RUNNING", "accepted": "RUNNING", "rejected": "REJECTED"},
-    "HELD-nowhere": {"rejected": "REJECTED", "held": "HELD", "released": "READY"},
-    "HELD-placed": {"rejected": "REJECTED", "released": "PLACED"},
-    "HELD-outside": {"released": "RUNNING"},
-    "HELD-failed": {"retried": "RUNNING", "rejected": "REJECTED", "held": "HELD"},
-    "HELD-uncertain": {"rejected": "REJECTED", "held": "HELD", "released": "RUNNING"},
+    "READY-later": {
+        "rejected": "REJECTED",
+        "held": "HELD",
+        "moved": "READY",
+        "moved-here": "READY",
+    },
+    "PLACED": {
+        "rejected": "REJECTED",
+        "held": "HELD",
+        "moved": "READY",
+        "moved-here": "PLACED",
+        "recalled": "READY",
+    },
+    "PLACED-pinned": {
+        "rejected": "REJECTED",
+        "held": "HELD",
+        "moved": "READY",
+        "moved-here": "PLACED",
+    },
+    "RUNNING": {"held": "HELD", "moved-here": "RUNNING"},
+    "RUNNING-waits": {
+        "held": "HELD",
+        "retried": "RUNNING",
+        "moved": "READY",
+        "moved-here": "RUNNING",
+    },
+    "REVIEW": {
+        "retried": "RUNNING",
+        "accepted": "RUNNING",
+        "rejected": "REJECTED",
+        "moved": "READY",
+        "moved-here": "REVIEW",
+    },
+    "HELD-nowhere": {
+        "rejected": "REJECTED",
+        "held": "HELD",
+        "released": "READY",
+        "moved": "READY",
+        "moved-here": "READY",
+    },
+    "HELD-placed": {
+        "rejected": "REJECTED",
+        "released": "PLACED",
+        "moved": "HELD",
+        "moved-here": "HELD",
+    },
+    "HELD-outside": {"released": "RUNNING", "moved-here": "HELD"},
+    "HELD-failed": {
+        "retried": "RUNNING",
+        "rejected": "REJECTED",
+        "held": "HELD",
+        "moved": "READY",
+        "moved-here": "HELD",
+    },
+    "HELD-uncertain": {
+        "rejected": "REJECTED",
+        "held": "HELD",
+        "released": "RUNNING",
+        "moved-here": "HELD",
+    },
     "final": {},
 }
 
@@ -98,8 +173,11 @@ def test_every_pair_is_declared(state: str, event: str) -> None:
 def test_suggested_commands_are_those_of_the_table(state: str) -> None:
     house = at(state)
     told = {words.split()[1] for words in actions(house.view, house.group())}
-    fits = {e for e in TABLE[state] if e not in OBSERVED} - ({"held"} if "HELD" in state else set())
-    verbs = {"retried": "retry", "accepted": "accept", "rejected": "reject"}
+    not_told = {"moved-here"} | ({"held"} if "HELD" in state else set())
+    if state.startswith("RUNNING"):
+        not_told.add("moved")
+    fits = {e for e in TABLE[state] if e not in OBSERVED} - not_told
+    verbs = {"retried": "retry", "accepted": "accept", "rejected": "reject", "moved": "move"}
     assert told == {verbs.get(e, {"held": "hold", "released": "release"}.get(e)) for e in fits}
 
 

@@ -140,8 +140,10 @@ def test_another_attempt_is_void(state: str, event: str) -> None:
 
 
 def test_final_states_have_no_way_out() -> None:
-    for state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED):
+    for state in (JobState.FAILED, JobState.CANCELLED):
         assert JOB_MOVES[state] == frozenset()
+    # A group that a person moves begins anew, with the jobs it had done.
+    assert JOB_MOVES[JobState.SUCCEEDED] == {JobState.WAITING, JobState.READY}
 
 
 def test_a_submission_is_intended_with_its_key() -> None:

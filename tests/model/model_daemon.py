@@ -33,6 +33,7 @@ from cmd_daemon.kernel.waiting import WaitKind, actions, waits_for
 
 SECOND = 1_000_000
 START = 1_767_225_600 * SECOND
+FACILITIES = ("USDF", "FrDF")
 
 
 @dataclass
@@ -82,6 +83,7 @@ class ToyDaemon:
         jobs = [rows[ident] for g in groups for ident in g.jobs]
         self.view.load(campaigns, steps, groups, jobs)  # type: ignore[arg-type]
         self.view.next_id = max(rows, default=0) + 1
+        self.view.facilities.update(self.store.facilities)
         for step in steps:
             if splits(step):
                 self.view.group_names[step.id] = {
@@ -95,6 +97,8 @@ class ToyDaemon:
         for campaign in self.view.campaigns.values():
             if campaign.desired is Desired.CANCEL:
                 self._sweep(campaign.id)
+        for facility in self.view.facilities:
+            self._sweep_facility(facility)
 
     def decide(self, event: ev.Event, wish: bool = False) -> Decision | None:
         """Decide and apply one event; None if a wish was refused."""
@@ -109,6 +113,7 @@ class ToyDaemon:
         return decision
 
     def _apply(self, decision: Decision) -> None:
+        moved = any(record.cause == "GroupMoved" for record in decision.records)
         expected: dict[int, int] = {}
         changed: dict[int, Entity] = {}
         for entities in (decision.campaigns, decision.steps, decision.groups, decision.jobs):
@@ -120,7 +125,7 @@ class ToyDaemon:
                 continue
             expected[ident] = old.version
             assert entity.version == old.version + 1, (old, entity)
-            if old.state in FINAL[type(old)]:
+            if old.state in FINAL[type(old)] and not (moved and old.state is JobState.SUCCEEDED):
                 assert entity.state in (old.state, CampaignState.ARCHIVED), (old, entity)
         self.pending.add(decision, expected)
         self.effects += decision.effects
@@ -150,6 +155,10 @@ class ToyDaemon:
     def _sweep(self, campaign_id: int) -> None:
         for ident in self.view.open_groups(campaign_id):
             self.inbox.append(ev.GroupsSwept(campaign_id=campaign_id, group_ids=(ident,)))
+
+    def _sweep_facility(self, facility: str) -> None:
+        for ident in self.view.groups_at(facility):
+            self.inbox.append(ev.FacilitySwept(facility=facility, group_ids=(ident,)))
 
     # --- single actions ----------------------------------------------------------------------
 
@@ -259,14 +268,28 @@ class ToyDaemon:
         if self.rng.random() < evil / 2:
             permanent = self.rng.random() < 0.3
             self.inbox.append(
-                ev.GroupNotPlaced(group_id=group.id, message="all full", permanent=permanent)
+                ev.GroupNotPlaced(
+                    group_id=group.id, message="all full", permanent=permanent, pinned=group.pinned
+                )
             )
             return
-        facility = self.rng.choice(["USDF", "FrDF"])
+        facility = group.pinned or self.rng.choice(["USDF", "FrDF"])
         drivers = {"process": f"panda-{facility}", "script": f"ssh-{facility}"}
         if self.rng.random() < evil / 5:
             del drivers["script"]
-        self.inbox.append(ev.GroupPlaced(group_id=group.id, facility=facility, drivers=drivers))
+        self.inbox.append(
+            ev.GroupPlaced(
+                group_id=group.id, facility=facility, drivers=drivers, pinned=group.pinned
+            )
+        )
+
+    def act_recall(self) -> None:
+        """A facility takes no work any more: a group that has not begun there is placed again."""
+        placed = [g for g in self.view.groups.values() if g.state is GroupState.PLACED]
+        if placed:
+            group = self.rng.choice(placed)
+            facility = self.rng.choice(["USDF", "FrDF"])
+            self.inbox.append(ev.GroupRecalled(group_id=group.id, facility=facility))
 
     def act_split(self) -> None:
         """Answer for a step that is being split: some more groups, the last, or an error."""
@@ -361,6 +384,8 @@ class ToyDaemon:
             verbs.append(lambda: ev.GroupRetried(group_id=group, mode=mode))
             others = [ev.GroupAccepted, ev.GroupHeld, ev.GroupReleased, ev.GroupRejected]
             verbs += 2 * [lambda: rng.choice(others)(group_id=group, actor="pilot")]
+            to = rng.choice(["USDF", "FrDF"])
+            verbs.append(lambda: ev.GroupMoved(group_id=group, facility=to, actor="pilot"))
         if verbs:
             self.wish(rng.choice(verbs)())
 
@@ -369,6 +394,14 @@ class ToyDaemon:
         if self.view.campaigns:
             self.wish(ev.CampaignCancelled(campaign_id=self.rng.choice(list(self.view.campaigns))))
 
+    def act_kill(self) -> None:
+        """A person stops a facility, or takes that back."""
+        facility = self.rng.choice(FACILITIES)
+        if not self.view.killed(facility):
+            self.wish(ev.FacilityKilled(facility=facility, actor="pilot", reason="smoke"))
+        else:
+            self.wish(ev.FacilityRevived(facility=facility, retry=self.rng.random() < 0.6))
+
     def wish(self, event: ev.Event) -> None:
         """A person's wish, with what the engine does about some of them."""
         if isinstance(event, ev.GroupRejected) and event.group_id in self.view.groups:
@@ -376,8 +409,12 @@ class ToyDaemon:
             job = self.view.jobs[group.jobs[group.cursor]]
             if job.state is JobState.UNCERTAIN:
                 self.outside.forgotten.add(self.view.key(job))
-        if self.decide(event, wish=True) and isinstance(event, ev.CampaignCancelled):
+        if not self.decide(event, wish=True):
+            return
+        if isinstance(event, ev.CampaignCancelled):
             self._sweep(event.campaign_id)
+        elif isinstance(event, ev.FacilityKilled | ev.FacilityRevived):
+            self._sweep_facility(event.facility)
 
     # --- proof -----------------------------------------------------------------------------
 
@@ -391,10 +428,12 @@ class ToyDaemon:
         found += ["act_admit"] * 6 * (JobState.READY in states)
         found += ["act_observe"] * 8 * (JobState.RUNNING in states)
         found += ["act_place"] * 4 * bool(self.view.groups)
+        found += ["act_recall"] * bool(self.view.groups)
         found += ["act_split"] * 3
         found += ["act_person"] * 2
         found += ["act_late"] * bool(self.late)
         rare = {0: "act_crash", 1: "act_crash", 2: "act_apply", 3: "act_apply", 4: "act_cancel"}
+        rare |= dict.fromkeys(range(5, 8 + 4 * any(map(self.view.killed, FACILITIES))), "act_kill")
         dice = self.rng.randrange(200)
         return [rare[dice]] if dice in rare else found
 
@@ -414,10 +453,24 @@ class ToyDaemon:
         assert not found, found
         twice = {key: n for key, n in self.outside.ledger.items() if n > 1}
         assert not twice, f"ran more than once: {twice}"
+        if not any(isinstance(event, ev.FacilitySwept) for event in self.inbox):
+            for group in self.view.groups.values():
+                self._stands_still(group)
         for entity in (*self.view.campaigns.values(), *self.view.steps.values()):
             self._can_be_helped(entity)
         for group in self.view.groups.values():
             self._can_be_helped(group)
+
+    def _stands_still(self, group: Group) -> None:
+        """Where the kill switch was used and its sweep is through, nothing goes on and all is ended."""
+        if not self.view.killed(group.facility):
+            return
+        if self.view.campaigns[group.campaign_id].desired is Desired.CANCEL:
+            return
+        assert group.state not in (GroupState.PLACED, GroupState.RUNNING), group
+        job = self.view.jobs[group.jobs[group.cursor]]
+        if job.state in (JobState.SUBMITTING, JobState.RUNNING):
+            assert job.cancelling, job
 
     def _can_be_helped(self, entity: Entity) -> None:
         """Who needs a person is told what the person can do."""
@@ -443,6 +496,9 @@ class ToyDaemon:
     def drain(self) -> None:
         """Peace: the outside answers truly, persons do what is suggested. All campaigns must end."""
         self.outside.evil = 0.0
+        for facility in filter(self.view.killed, FACILITIES):
+            if self.rng.random() < 0.5:  # else somebody has to find that out, and do it
+                self.wish(ev.FacilityRevived(facility=facility, retry=self.rng.random() < 0.5))
         for _ in range(400):
             self._drain_round()
             if all(c.state in FINAL_CAMPAIGN for c in self.view.campaigns.values()):
@@ -483,6 +539,10 @@ class ToyDaemon:
             self._help(entity)
         for group in list(self.view.groups.values()):
             self._help(group)
+            wanted = group.pinned or FACILITIES[0]
+            if group.state is GroupState.READY and self.view.killed(wanted):
+                # By its pin, or because all are killed, it has nowhere else to go.
+                self.wish(ev.FacilityRevived(facility=wanted, retry=True))
         self.check()
 
     def _help(self, entity: Entity) -> None:
@@ -503,8 +563,11 @@ class ToyDaemon:
             "accept": ev.GroupAccepted(group_id=ident),
             "reject": ev.GroupRejected(group_id=ident),
             "release": ev.GroupReleased(group_id=ident),
+            "move": ev.GroupMoved(group_id=ident, facility="USDF"),
         }
         if words[1] == "release" and isinstance(entity, Step):
             events["release"] = ev.StepReleased(step_id=ident)
+        if words[1] == "revive":
+            events["revive"] = ev.FacilityRevived(facility=words[2], retry=True)
         if words[1] in events:
             self.wish(events[words[1]])

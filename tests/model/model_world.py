@@ -14,7 +14,7 @@ from cmd_daemon.kernel.policy import (
     RuleAction,
     StepPolicy,
 )
-from cmd_daemon.kernel.records import Effect
+from cmd_daemon.kernel.records import Effect, FacilityState
 from cmd_daemon.kernel.states import (
     FINAL_CAMPAIGN,
     FINAL_GROUP,
@@ -22,6 +22,7 @@ from cmd_daemon.kernel.states import (
     FINAL_STEP,
     CampaignState,
     JobKind,
+    JobState,
 )
 
 FINAL: dict[type, frozenset[str]] = {
@@ -40,6 +41,7 @@ class ToyStore:
         self.effects: dict[str, Effect] = {}
         self.attempts: set[tuple[int, int]] = set()
         self.names: set[tuple[int, str]] = set()
+        self.facilities: dict[str, FacilityState] = {}
 
     def commit(self, batch: Batch) -> None:
         """Write a batch; AssertionError if a row, a name or a key is not as the batch expects."""
@@ -47,7 +49,9 @@ class ToyStore:
             old = self.rows[ident]
             assert old.version == update.expected, (old, update)
             assert update.entity.version > old.version, (old, update.entity)
-            if old.state in FINAL[type(old)] and update.entity.state != old.state:
+            # A job of a group that was moved begins anew.
+            final = old.state in FINAL[type(old)] and old.state is not JobState.SUCCEEDED
+            if final and update.entity.state != old.state:
                 assert update.entity.state is CampaignState.ARCHIVED, (old, update.entity)
             self.rows[ident] = update.entity
         for ident, entity in batch.created.items():
@@ -62,6 +66,7 @@ class ToyStore:
         for key, effect in batch.effects.items():
             assert key not in self.effects, f"{key} is in the outbox already"
             self.effects[key] = effect
+        self.facilities.update(batch.facilities)
         for row in batch.attempts:
             assert (row.job_id, row.number) not in self.attempts, row
             self.attempts.add((row.job_id, row.number))

@@ -6,19 +6,18 @@ and starting one costs seconds.
 """
 
 import os
-import subprocess
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from moving_setup import FACILITIES, World
+from moving_setup import FACILITIES, ROOT, World, make_repositories
 
 from cmd_daemon.hooks import FacilityInfo
 from cmd_daemon.testing import FakeHost, facility_info
-from cmd_local.agent import ButlerAgentFactory, LocalAgent
+from cmd_local.agent import ButlerAgent, ButlerAgentFactory
+from cmd_local.transport import LocalTransport
 
-ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = (
     "keep", "gather", "scatter", "stranger", "stay", "corrupt", "lost", "resume", "full",
     "kill", "between", "archive", "plain", "purge", "nothing", "gatherkill", "conflict", "again",
@@ -39,20 +38,7 @@ def rubin_python() -> Path:
 def repositories(rubin_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the repositories of the three facilities."""
     directory = tmp_path_factory.mktemp("facilities")
-    sky = ROOT / "examples" / "demo" / "sky" / "make_sky.py"
-    seed = Path(__file__).with_name("seed_repositories.py")
-    for program in (
-        [sky, "--repo", directory / "FrDF", "--small"],
-        [seed, directory, *SCENARIOS],
-    ):
-        done = subprocess.run(
-            [str(rubin_python), *map(str, program)],
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+    make_repositories(rubin_python, directory, SCENARIOS)
     return directory
 
 
@@ -75,9 +61,12 @@ def facilities(rubin_python: Path, repositories: Path) -> Mapping[str, FacilityI
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def agents(
     facilities: Mapping[str, FacilityInfo], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Mapping[str, LocalAgent]]:
+) -> AsyncIterator[Mapping[str, ButlerAgent]]:
     """The agents of the three facilities."""
-    host = FakeHost(tmp_path_factory.mktemp("agents"), facilities)
+    state = tmp_path_factory.mktemp("agents")
+    host = FakeHost(
+        state, facilities, transports={name: LocalTransport(name, state) for name in facilities}
+    )
     made = {name: ButlerAgentFactory().create(info, host) for name, info in facilities.items()}
     yield made
     for agent in made.values():
@@ -89,7 +78,7 @@ async def world(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     facilities: Mapping[str, FacilityInfo],
-    agents: Mapping[str, LocalAgent],
+    agents: Mapping[str, ButlerAgent],
 ) -> AsyncIterator[World]:
     """The facilities with the scenario that the test names: `@pytest.mark.parametrize("world",
     ["keep"], indirect=True)`."""

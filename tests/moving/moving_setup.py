@@ -3,19 +3,21 @@
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cmd_daemon.hooks import FacilityInfo, JobKind, JobOrder, Outcome
+from cmd_daemon.hooks import FacilityInfo, JobKind, JobOrder, Outcome, Transport
 from cmd_daemon.testing import FakeHost
 from cmd_daemon.testing.driver_contract import outcomes, submitted
-from cmd_local.agent import LocalAgent
+from cmd_local.agent import ButlerAgent
 from cmd_local.moving.carrier import Carrier, SameMachineCarrier
 from cmd_local.moving.driver import MoverDriver
 from cmd_local.moving.manifest import manifest_id
 from cmd_local.moving.settings import MoverSettings
 
+ROOT = Path(__file__).resolve().parents[2]
 FACILITIES = ("USDF", "FrDF", "UKDF")
 KINDS = {
     "register": JobKind.REGISTER,
@@ -27,6 +29,24 @@ KINDS = {
 DEADLINE_S = 60.0
 
 
+def make_repositories(python: Path, directory: Path, scenarios: Sequence[str]) -> None:
+    """Make the repositories of the three facilities, with outputs for each scenario."""
+    sky = ROOT / "examples" / "demo" / "sky" / "make_sky.py"
+    seed = Path(__file__).with_name("seed_repositories.py")
+    for program in (
+        [sky, "--repo", directory / "FrDF", "--small"],
+        [seed, directory, *scenarios],
+    ):
+        done = subprocess.run(
+            [str(python), *map(str, program)],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
 class WatchedAgent:
     """A facility's real agent, with its questions written down; may be killed in the middle of one.
 
@@ -34,7 +54,7 @@ class WatchedAgent:
     has not answered; with `kill_when`, as soon as that is true and the answer has not come.
     """
 
-    def __init__(self, agent: LocalAgent) -> None:
+    def __init__(self, agent: ButlerAgent) -> None:
         self.inner = agent
         self.asked: list[str] = []
         self.kill_at = ""
@@ -68,12 +88,13 @@ class World:
         scenario: str,
         state: Path,
         facilities: Mapping[str, FacilityInfo],
-        agents: Mapping[str, LocalAgent],
+        agents: Mapping[str, ButlerAgent],
+        transports: Mapping[str, Transport] | None = None,
     ) -> None:
         self.scenario = scenario
         self.facilities = facilities
         self.agents = {name: WatchedAgent(agent) for name, agent in agents.items()}
-        self.host = FakeHost(state, facilities, self.agents)
+        self.host = FakeHost(state, facilities, self.agents, transports=transports)
         self.settings = MoverSettings(patience_s=30.0, chunk=4096)
         self._attempts: dict[str, int] = {}
         self._drivers: list[MoverDriver] = []
@@ -97,7 +118,15 @@ class World:
             await driver.stop()
 
     def order(
-        self, job: str, *, step: str = "make", group: str = "g1", here: str = "FrDF", **params: Any
+        self,
+        job: str,
+        *,
+        step: str = "make",
+        group: str = "g1",
+        here: str = "FrDF",
+        where: str = "",
+        inputs: tuple[str, ...] = (),
+        **params: Any,
     ) -> JobOrder:
         """The next attempt of a movement's job."""
         attempt = self._attempts[job] = self._attempts.get(job, 0) + 1
@@ -113,6 +142,8 @@ class World:
             facility=here,
             params={"facilities": list(FACILITIES), **params},
             butler="main",
+            where=where,
+            inputs=inputs,
             output_chain=f"{chain}/{group}",
             step_chain=chain,
         )

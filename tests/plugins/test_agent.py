@@ -14,10 +14,18 @@ from local_setup import until
 
 from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_daemon.testing import FakeHost, facility_info
-from cmd_local.agent import ButlerAgentFactory, LocalAgent
+from cmd_local.agent import ButlerAgent, ButlerAgentFactory
+from cmd_local.transport import LocalTransport
 
 FAKE = Path(__file__).with_name("fake_agent.py")
-Make = Callable[..., AbstractAsyncContextManager[LocalAgent]]
+
+
+def host_of(state_dir: Path) -> FakeHost:
+    """A host whose facility is on this machine."""
+    return FakeHost(state_dir, transports={"HERE": LocalTransport("HERE", state_dir)})
+
+
+Make = Callable[..., AbstractAsyncContextManager[ButlerAgent]]
 
 
 @pytest.fixture
@@ -25,14 +33,14 @@ def make(tmp_path: Path) -> Make:
     """Agents with these settings, closed at the end."""
 
     @asynccontextmanager
-    async def made(**settings: Any) -> AsyncIterator[LocalAgent]:
+    async def made(**settings: Any) -> AsyncIterator[ButlerAgent]:
         section = {"program": str(FAKE), "backoff_s": 0.05, **settings}
         info = facility_info(
             stacks={"w_1": sys.executable},
             butlers={"main": "/repo one"},
             settings={"agent": section},
         )
-        agent = ButlerAgentFactory().create(info, FakeHost(tmp_path))
+        agent = ButlerAgentFactory().create(info, host_of(tmp_path))
         try:
             yield agent
         finally:
@@ -41,14 +49,14 @@ def make(tmp_path: Path) -> Make:
     return made
 
 
-async def failed(agent: LocalAgent, op: str, timeout_s: float = 10.0, **args: Any) -> DriverError:
+async def failed(agent: ButlerAgent, op: str, timeout_s: float = 10.0, **args: Any) -> DriverError:
     with pytest.raises(DriverError) as caught:
         await agent.call(op, args, timeout_s)
     assert "agent of facility HERE" in str(caught.value)
     return caught.value
 
 
-async def answered(agent: LocalAgent, op: str = "echo", **args: Any) -> Any:
+async def answered(agent: ButlerAgent, op: str = "echo", **args: Any) -> Any:
     """Ask until the agent is there again after its pause."""
     async with asyncio.timeout(10):
         while True:
@@ -143,7 +151,7 @@ async def test_lines_that_are_no_answers_are_skipped(make: Make) -> None:
 
 async def test_an_agent_that_cannot_start_says_why(make: Make, tmp_path: Path) -> None:
     info = facility_info(stacks={"w_1": "/no/such/python"}, settings={})
-    agent = ButlerAgentFactory().create(info, FakeHost(tmp_path))
+    agent = ButlerAgentFactory().create(info, host_of(tmp_path))
     error = await failed(agent, "echo")
     assert error.error_class is ErrorClass.TRANSIENT
     assert "/no/such/python" in str(error)
@@ -176,7 +184,7 @@ def test_a_wrong_configuration(
 ) -> None:
     info = facility_info(stacks=stacks, settings={"agent": section})
     with pytest.raises(DriverError, match=words) as caught:
-        ButlerAgentFactory().create(info, FakeHost(tmp_path))
+        ButlerAgentFactory().create(info, host_of(tmp_path))
     assert caught.value.error_class is ErrorClass.PERMANENT
 
 

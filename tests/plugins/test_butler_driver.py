@@ -19,9 +19,10 @@ from cmd_daemon.testing.driver_contract import (
     outcomes,
     submitted,
 )
-from cmd_local.agent import ButlerAgentFactory, LocalAgent
+from cmd_local.agent import ButlerAgent, ButlerAgentFactory
 from cmd_local.butler_driver import ButlerDriver
 from cmd_local.settings import ButlerSettings
+from cmd_local.transport import LocalTransport
 
 NUMBERS = itertools.count(1)
 FAKE = Path(__file__).with_name("fake_agent.py")
@@ -56,8 +57,9 @@ class World:
         self.info = facility_info(
             stacks={"w_1": sys.executable}, butlers={"main": "r"}, settings={"agent": section}
         )
-        self.agents: dict[str, LocalAgent] = {}
-        self.host = FakeHost(root, {"HERE": self.info}, self.agents)
+        self.agents: dict[str, ButlerAgent] = {}
+        here = {"HERE": LocalTransport("HERE", root)}
+        self.host = FakeHost(root, {"HERE": self.info}, self.agents, transports=here)
         self.agent = ButlerAgentFactory().create(self.info, self.host)
         self.host = FakeHost(root, {"HERE": self.info}, {"HERE": self.agent})
 

@@ -180,3 +180,48 @@ async def test_a_supervisor_never_starts_what_was_started_before(outside: Outsid
     assert rival.returncode == 4
     assert outside.ledger() == {order.key: 1}
     await driver.stop()
+
+
+async def test_a_script_whose_file_is_held_open_starts_when_it_is_free(outside: Outside) -> None:
+    """The system refuses to execute a file that any process has open for writing, even one that
+    is only about to become another program."""
+    driver = await outside.driver()
+    script = outside.root / "busy.sh"
+    script.write_text("#!/bin/sh\necho '{\"free\": 1}'\n")
+    script.chmod(0o755)
+    order = script_order(str(script))
+    holding = os.open(script, os.O_WRONLY)
+    try:
+        (ref,) = await submitted(driver, [order])
+        await until((outside.directory(ref.ref) / "log.txt").exists)
+    finally:
+        os.close(holding)
+    outcome = (await outcomes(driver, [ref], DEADLINE_S))[order.key]
+    assert outcome.ok, outcome
+    assert outcome.extra["result"] == {"free": 1}
+    assert outside.ledger() == {order.key: 1}
+    await driver.stop()
+
+
+async def test_an_unwritable_ledger_does_not_end_an_attempt(outside: Outside) -> None:
+    driver = await outside.driver()
+    (outside.work / "ledger").mkdir()
+    order = script_order("echo done\n")
+    refs = await submitted(driver, [order])
+    assert (await outcomes(driver, refs, DEADLINE_S))[order.key].ok
+    await driver.stop()
+
+
+async def test_the_last_words_of_a_supervisor_that_vanished_are_told(outside: Outside) -> None:
+    driver = await outside.driver()
+    order = script_order("sleep 600\n")
+    (ref,) = await submitted(driver, [order])
+    directory = outside.directory(ref.ref)
+    await until((directory / "log.txt").exists)
+    with (directory / "supervisor.log").open("a") as log:
+        log.write("KeyError: something unforeseen\n")
+    os.kill(outside.supervisor(ref.ref), signal.SIGKILL)
+    outcome = (await outcomes(driver, [ref], DEADLINE_S))[order.key]
+    assert outcome.error_class is ErrorClass.TRANSIENT
+    assert outcome.message.endswith("it said last: KeyError: something unforeseen")
+    await driver.stop()

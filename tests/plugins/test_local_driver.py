@@ -164,6 +164,22 @@ async def test_bad_process_orders_are_refused_for_good(
     assert words in answer.message
 
 
+async def test_a_stack_that_is_not_there_is_refused_with_its_place(outside: Outside) -> None:
+    outside.settings.stack_python = "/opt/no/stack/bin/python"
+    answer = await refusal(outside, process_order())
+    assert answer.error_class is ErrorClass.PERMANENT
+    assert "there is no Python /opt/no/stack/bin/python of stack 'w_1'" in answer.message
+
+
+async def test_a_stack_that_cannot_be_executed_is_permanent(outside: Outside) -> None:
+    python = outside.root / "python"
+    python.write_text("not a program")
+    outside.settings.stack_python = str(python)
+    _, outcome = await run(outside, process_order())
+    assert (outcome.ok, outcome.error_class) == (False, ErrorClass.PERMANENT)
+    assert outcome.message == f"{python} cannot be started: Permission denied"
+
+
 async def test_a_job_above_its_memory_is_killed(outside: Outside) -> None:
     script = 'exec python3 -c "b = bytearray(300 << 20); import time; time.sleep(600)"\n'
     ref, outcome = await run(outside, script_order(script, memory=100 * 1000**2))

@@ -9,6 +9,7 @@ import pytest
 from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_daemon.testing import FakeHost, facility_info
 from cmd_local.agent import ButlerAgentFactory
+from cmd_local.transport import LocalTransport
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("CMD_RUBIN_PYTHON", ROOT / ".venv-rubin" / "bin" / "python"))
@@ -20,8 +21,9 @@ async def test_the_real_agent_answers(tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     making = await asyncio.create_subprocess_exec(str(PYTHON), "-c", MAKE_REPO, str(repo))
     assert await making.wait() == 0
+    host = FakeHost(tmp_path, transports={"HERE": LocalTransport("HERE", tmp_path)})
     info = facility_info(stacks={"w_1": str(PYTHON)}, butlers={"main": str(repo)})
-    agent = ButlerAgentFactory().create(info, FakeHost(tmp_path))
+    agent = ButlerAgentFactory().create(info, host)
     try:
         assert (await agent.call("ping", {}))["repos"] == ["main"]
         chains = [{"name": "u/c", "children": ["u/none"], "missing": "skip"}]

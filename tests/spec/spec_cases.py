@@ -41,7 +41,8 @@ SPLITTERS = {
         StrictSplitter("none", frozenset()),
         StrictSplitter("values", frozenset({"by", "values", "ranges", "size", "count"})),
         StrictSplitter(
-            "query", frozenset({"by", "size", "count", "max_quanta", "datasets", "where", "per"})
+            "query",
+            frozenset({"by", "size", "count", "max_quanta", "datasets", "where", "per", "within"}),
         ),
         StrictSplitter("healpix", frozenset({"order"})),
     )

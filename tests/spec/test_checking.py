@@ -99,7 +99,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         "  d: {pipeline: p, split: {by: visit, size: 3, sorted: 1}}\n"
         "  e: {pipeline: p, split: {by: visit, siz: 3}}\n",
         ["toy.yaml:7:20: steps.a.split: says what to split by but not how "
-         "(add one of values, ranges, size, count, max_quanta)",
+         "(add one of values, ranges, size, count, max_quanta, within)",
          "toy.yaml:8:27: steps.b.split.by: this key is required (for example by: tract)",
          "toy.yaml:9:38: steps.c.split.splitter: there is no splitter 'healpx' in this daemon "
          "(did you mean 'healpix'?)",

@@ -1,14 +1,24 @@
 """The dry run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from spec_cases import SPLITTERS, campaign
 
 from cmd_daemon.hooks.ports import DataShare, DriverError, SplitRequest
 from cmd_daemon.kernel.outcome import ErrorClass
+from cmd_daemon.kernel.policy import StepPolicy
 from cmd_daemon.kernel.states import JobKind
-from cmd_daemon.spec import CampaignPlan, PlannedGroup, PlannedJob, jobs_of, plan_campaign
+from cmd_daemon.spec import (
+    CampaignPlan,
+    PlannedGroup,
+    PlannedJob,
+    PlannedPlacement,
+    WouldRun,
+    jobs_of,
+    plan_campaign,
+    split_request,
+)
 
 TAIL = """\
     where: instrument = 'HSC'
@@ -97,3 +107,83 @@ async def test_what_will_never_work() -> None:
         "the splitter gave None, which is no data share",
     ]
     assert planned.steps[0].groups is None
+
+
+REGIONS = """\
+    placement: {region: tract}
+    steps:
+      check: {before: [{script: s}], split: {by: tract, values: [1, 2, 3]}}
+      visits: {after: [check], pipeline: p, split: {by: visit, within: tract}}
+      all-sky: {after: [visits], pipeline: p, at: USDF}
+"""
+
+
+async def test_where_groups_would_run_and_how_regions_follow() -> None:
+    plan = campaign(REGIONS)
+    asked: list[Mapping[str, str]] = []
+
+    async def split(request: SplitRequest) -> Sequence[DataShare]:
+        if request.step != "visits":
+            step = plan.steps[request.step]
+            values = step.split.params.get("values") or ["all"]
+            return [DataShare(str(v), region=None if v == "all" else f"tract/{v}") for v in values]
+        asked.append(request.regions)
+        return [DataShare(r.removeprefix("tract/"), region=r) for r in request.regions]
+
+    async def place(
+        step: str, policy: StepPolicy, shares: Sequence[DataShare], regions: Mapping[str, str]
+    ) -> Sequence[WouldRun]:
+        first = {"1": WouldRun("FrDF", "best", 10), "2": WouldRun(None, "no room", 5)}
+        if step == "check":
+            return [first.get(share.name, WouldRun("USDF", "best", 7)) for share in shares]
+        return [WouldRun(regions.get(str(share.region), "USDF"), "its region") for share in shares]
+
+    planned = await plan_campaign(plan, split, None, place, {"tract/3": "USDF"})
+    check, visits, all_sky = planned.steps
+    assert check.placements == (
+        PlannedPlacement("USDF", 1, "best", 7),
+        PlannedPlacement("FrDF", 1, "best", 10),
+        PlannedPlacement(None, 1, "no room", 5),
+    )
+    assert [group.would_run.facility for group in check.listed] == ["FrDF", None, "USDF"]
+    assert {(group.output_chain, group.output_run) for group in check.listed} == {("", "")}
+    assert asked == [{"tract/3": "USDF", "tract/1": "FrDF"}]
+    assert [(p.facility, p.groups, p.input_bytes) for p in visits.placements] == [
+        ("USDF", 1, None),
+        ("FrDF", 1, None),
+    ]
+    assert visits.notes == ("split by the places that its regions have or would get now",)
+    assert [(p.facility, p.groups) for p in all_sky.placements] == [("USDF", 1)]
+
+
+async def test_a_step_split_within_regions_waits_for_their_places() -> None:
+    plan = campaign(REGIONS)
+    error = DriverError(ErrorClass.PERMANENT, "none of its tracts has a place")
+    planned = await plan_campaign(plan, splitting(plan, error))
+    assert planned.steps[1].notes == (
+        "cannot be counted before 'check' has run: none of its tracts has a place",
+    )
+    assert planned.steps[0].placements == ()
+
+
+def test_whose_butler_is_asked() -> None:
+    plan = campaign(
+        """\
+        steps:
+          anywhere: {pipeline: p, split: {by: visit, size: 1}}
+          there: {pipeline: p, at: FrDF, split: {by: visit, size: 1}}
+          named: {pipeline: p, at: FrDF, split: {by: visit, size: 1, at: UKDF}}
+        """
+    )
+
+    def asked(step: str, **more: object) -> str:
+        return split_request("toy", step, plan.steps[step], **more).facility  # type: ignore[arg-type]
+
+    assert [asked(step) for step in plan.steps] == ["USDF", "FrDF", "UKDF"]
+    only_frdf = lambda name: name == "FrDF"  # noqa: E731
+    only_usdf = lambda name: name == "USDF"  # noqa: E731
+    assert asked("anywhere", can_tell=only_frdf) == "FrDF"
+    assert asked("there", can_tell=only_usdf) == "USDF"
+    assert asked("anywhere", can_tell=lambda name: False) == "USDF"
+    assert asked("named", can_tell=only_frdf) == "UKDF"
+    assert split_request("toy", "named", plan.steps["named"]).params == {"by": "visit", "size": 1}

@@ -147,20 +147,32 @@ def schema(caller: Caller, as_json: bool) -> None:
 @click.option("--state", "states", multiple=True, help="Only in this state; may be repeated.")
 @click.option("--owner", default="", help="Only of this owner.")
 @click.option("--archived", is_flag=True, help="Archived ones too.")
+@click.option("--all", "everything", is_flag=True, help="Archived ones and finished scripts too.")
 @json_option
 @pass_caller
 def list_(
-    caller: Caller, states: tuple[str, ...], owner: str, archived: bool, as_json: bool
+    caller: Caller,
+    states: tuple[str, ...],
+    owner: str,
+    archived: bool,
+    everything: bool,
+    as_json: bool,
 ) -> None:
-    """List the campaigns."""
+    """List the campaigns, but those of scripts on demand that have finished."""
     with caller.connect() as client:
         from cmd_api.v1.campaign_pb2 import Campaign
 
-        found = list(
-            client.campaigns(
-                states=states_of(Campaign.State, states), owner=owner, show_archived=archived
+        from ..scripts import finished_script
+
+        found = [
+            campaign
+            for campaign in client.campaigns(
+                states=states_of(Campaign.State, states),
+                owner=owner,
+                show_archived=archived or everything,
             )
-        )
+            if everything or not finished_script(campaign)
+        ]
     from ..show.console import console
     from ..show.document import print_messages
     from ..show.status import campaign_table

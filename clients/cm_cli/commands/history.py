@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..caller import Caller, pass_caller
-from ..names import NameType
+from ..names import FacilityType, NameType
 from ..options import json_option
 
 if TYPE_CHECKING:
@@ -23,12 +23,21 @@ any_name = NameType("campaign", "step", "group", "job")
 
 @click.command()
 @click.argument("name", type=any_name)
+@click.option(
+    "--without",
+    multiple=True,
+    type=FacilityType(),
+    metavar="FACILITY",
+    help="Of a group: where would it go if this facility were down? May be repeated.",
+)
 @json_option
 @pass_caller
-def why(caller: Caller, name: Name, as_json: bool) -> None:
+def why(caller: Caller, name: Name, without: tuple[str, ...], as_json: bool) -> None:
     """Explain an entity: its state, what it waits for, what you can do."""
+    if without and name.level != "group":
+        raise click.UsageError("only groups are placed: --without takes CAMPAIGN/STEP/GROUP")
     with caller.connect() as client:
-        answer = client.explain_entity(name.full)
+        answer = client.explain_entity(name.full, without=without)
     from ..show.console import console
     from ..show.document import print_message
     from ..show.history import explanation
@@ -36,7 +45,7 @@ def why(caller: Caller, name: Name, as_json: bool) -> None:
     if as_json:
         print_message(answer)
     else:
-        console().print(explanation(answer))
+        console().print(explanation(answer, without))
 
 
 @click.command()

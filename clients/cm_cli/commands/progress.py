@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 @json_option
 @pass_caller
 def status(caller: Caller, name: Name | None, as_json: bool) -> None:
-    """Show how far a campaign is; without NAME, all of them."""
+    """Show how far a campaign is; without NAME, all that cm list shows."""
     from ..needs import needs_of
+    from ..scripts import finished_script
     from ..show import status as view
     from ..show.console import console
     from ..show.document import as_dict, print_document, print_messages
 
     with caller.connect() as client:
         if name is None:
-            campaigns = list(client.campaigns())
+            campaigns = [each for each in client.campaigns() if not finished_script(each)]
             if as_json:
                 print_messages(campaigns)
             else:

@@ -1,4 +1,4 @@
-"""Groups, jobs, attempts, facilities and plugins as tables, and one entity with all it has."""
+"""Groups, jobs, attempts and plugins as tables, and one entity with all it has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from rich.console import RenderableType
 from cm_client import short_name
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.daemon_pb2 import Daemon, Plugin
-from cmd_api.v1.facility_pb2 import Facility
 from cmd_api.v1.group_pb2 import Group
 from cmd_api.v1.job_pb2 import Attempt, Job, Part, Progress
 from cmd_api.v1.step_pb2 import Step
@@ -127,6 +126,7 @@ def group_facts(group: Group, jobs: Iterable[Job]) -> RenderableType:
             ("state", state_text(state_word(group))),
             ("reason", group.reason),
             ("facility", short_name(group.facility)),
+            ("moved by hand to", short_name(group.pinned)),
             ("region", group.region),
             ("where", group.where),
             ("size", group.size or ""),
@@ -211,24 +211,6 @@ def part_table(parts: Iterable[Part]) -> RenderableType:
             _counts(dict(part.counts)),
             part.message or part.link,
         )
-    return grid
-
-
-def facility_table(facilities: Iterable[Facility]) -> RenderableType:
-    """Facilities, a line for each driver of each."""
-    numbers = ("Slots", "Running", "Queued")
-    grid = table("Facility", "State", *numbers, "Driver", "Breaker", "Message", right=numbers)
-    for facility in facilities:
-        state = text("drained", "yellow") if facility.drained else text("open", "green")
-        first = [short_name(facility.name), state, facility.slots, facility.running]
-        first.append(facility.queued)
-        reason = f"drained by {facility.actor}: {facility.reason}" if facility.drained else ""
-        if not facility.drivers:
-            row(grid, *first, "", "", reason)
-        for number, driver in enumerate(facility.drivers):
-            message = "; ".join(filter(None, ("" if number else reason, driver.message)))
-            breaker = text(driver.breaker, "" if driver.breaker == "closed" else "bold red")
-            row(grid, *(("",) * 5 if number else first), driver.driver, breaker, message)
     return grid
 
 

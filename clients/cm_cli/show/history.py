@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group as Stack
 from rich.console import RenderableType
@@ -11,18 +11,33 @@ from rich.text import Text
 from cm_client import short_name
 from cmd_api.v1.daemon_pb2 import ExplainEntityResponse
 from cmd_api.v1.event_pb2 import Event
-from cmd_api.v1.group_pb2 import Placement
 
 from .console import row, state_text, table, text
+from .placement import placement, what_if
 from .text import clock, moment
 
 
-def explanation(answer: ExplainEntityResponse) -> RenderableType:
-    """State, what it waits for, what can be done, where it was placed, and its newest events."""
+def explanation(answer: ExplainEntityResponse, without: Sequence[str] = ()) -> RenderableType:
+    """State, what it waits for, what can be done, where it was placed, and its newest events; or, with
+    facilities to be without, its state, where it would go then, and where it was placed."""
     head = Text.assemble(text(short_name(answer.name), "bold"), "  ", state_text(answer.state))
     parts: list[RenderableType] = [head]
     if answer.summary and answer.summary != answer.state:
         parts.append(text(answer.summary))
+    if without:
+        parts += ["", _without(answer, without)]
+    else:
+        parts += _waits_and_actions(answer)
+    if answer.HasField("placement"):
+        parts += ["", placement(answer.placement)]
+    if answer.story and not without:
+        story = event_table(answer.story, short_name(answer.name))
+        parts += ["", text("Story, newest first:", "bold"), story]
+    return Stack(*parts)
+
+
+def _waits_and_actions(answer: ExplainEntityResponse) -> list[RenderableType]:
+    parts: list[RenderableType] = []
     if answer.waiting:
         grid = table("Waits for", "What", "Since (UTC)", "Until (UTC)")
         for waiting in answer.waiting:
@@ -32,34 +47,13 @@ def explanation(answer: ExplainEntityResponse) -> RenderableType:
     if answer.actions:
         parts += ["", text("What you can do:", "bold")]
         parts += [text(f"  {action}", "cyan") for action in answer.actions]
-    if answer.HasField("placement"):
-        parts += ["", placement(answer.placement)]
-    if answer.story:
-        story = event_table(answer.story, short_name(answer.name))
-        parts += ["", text("Story, newest first:", "bold"), story]
-    return Stack(*parts)
+    return parts
 
 
-def placement(decision: Placement) -> RenderableType:
-    """One placement decision with every filter and factor."""
-    where = short_name(decision.facility) or "nowhere"
-    when = f" on {moment(decision.time)}" if decision.time.seconds else ""
-    head = text(f"Placed: {where}, by {decision.algorithm}{when}", "bold")
-    parts: list[RenderableType] = [head]
-    if decision.reason:
-        parts.append(text(decision.reason))
-    grid = table("Facility", "Factor", "Value", "Passed", "Detail", right=("Value",))
-    for factor in decision.factors:
-        passed = text("yes", "green") if factor.passed else text("no", "red")
-        row(
-            grid,
-            short_name(factor.facility),
-            factor.name,
-            f"{factor.value:g}",
-            passed,
-            factor.detail,
-        )
-    return Stack(*parts, grid) if decision.factors else Stack(*parts)
+def _without(answer: ExplainEntityResponse, without: Sequence[str]) -> RenderableType:
+    if answer.HasField("what_if"):
+        return what_if(answer.what_if, without, answer.placement.facility)
+    return text("It is not to be placed any more: nothing would change.", "bold yellow")
 
 
 def event_table(events: Iterable[Event], below: str = "") -> RenderableType:

@@ -7,10 +7,16 @@ from collections.abc import Iterable
 from rich.console import RenderableType
 from rich.tree import Tree
 
-from cmd_api.v1.campaign_pb2 import Change, PlanCampaignResponse, PlannedGroup, PlannedStep
+from cmd_api.v1.campaign_pb2 import (
+    Change,
+    PlanCampaignResponse,
+    PlannedGroup,
+    PlannedPlacement,
+    PlannedStep,
+)
 
 from .console import row, table, text
-from .text import counted
+from .text import counted, size
 
 
 def plan_tree(plan: PlanCampaignResponse) -> RenderableType:
@@ -45,6 +51,8 @@ def _add_step(tree: Tree, step: PlannedStep) -> None:
         branch.add(text(f"output {step.output}"))
     if step.job_names:
         branch.add(text(f"jobs of each group: {', '.join(step.job_names)}"))
+    for placement in step.placements:
+        branch.add(_placement(placement))
     if step.note:
         branch.add(text(step.note, "italic"))
     for group in step.groups:
@@ -60,12 +68,25 @@ def _add_group(branch: Tree, group: PlannedGroup) -> None:
     if group.size:
         words.append(f"({group.size} data ids)")
     if group.facility:
-        words.append(f"at {group.facility}")
-    if group.reason:
-        words.append(f"because {group.reason}")
+        words.append(f"at {group.facility.removeprefix('facilities/')}")
     twig = branch.add(text(" ".join(words)))
+    if group.reason:
+        twig.add(text(f"{'why there' if group.facility else 'no facility'}: {group.reason}"))
+    if group.HasField("input_bytes"):
+        twig.add(text(f"inputs: {size(group.input_bytes)}"))
     for key in group.keys:
         twig.add(text(key))
+
+
+def _placement(placement: PlannedPlacement) -> RenderableType:
+    """How many of a step's groups would run at one facility, with the bytes of their inputs and why."""
+    there = placement.facility.removeprefix("facilities/")
+    words = [f"at {there}:" if there else "nowhere now:", counted(placement.group_count, "group")]
+    if placement.HasField("input_bytes"):
+        words.append(f"with {size(placement.input_bytes)} of inputs")
+    if placement.reason:
+        words.append(f"({placement.reason})")
+    return text(" ".join(words), "" if there else "yellow")
 
 
 def change_table(changes: Iterable[Change]) -> RenderableType:

@@ -1,6 +1,6 @@
 """Compare the result of a demo campaign with the truth of its sky.
 
-    python check_truth.py --repo DIR --collection C --truth truth.json [--json]
+    python check_truth.py --repo DIR --collection C --truth truth.json [--json] [--out FILE]
 
 Three checks: the zero points agree with the truth within their errors (a common offset is taken
 off, the stars cannot fix it); every patch has its coadd; the noise of the coadds is what the number
@@ -246,6 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object instead of the table"
     )
+    parser.add_argument("--out", type=Path, help="write that object to this file, too")
     options = parser.parse_args(arguments)
     try:
         layout = Layout(SkySize(**json.loads(options.truth.read_text())["size"]))
@@ -259,9 +260,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"check_truth: {error}", file=sys.stderr)
         return 2
     ok = all(check.ok for check in checks)
+    parts = [{"name": c.name, "ok": c.ok, "summary": c.summary, **c.figures} for c in checks]
+    document = json.dumps({"ok": ok, "checks": parts})
+    if options.out is not None:
+        options.out.write_text(document)
     if options.json:
-        parts = [{"name": c.name, "ok": c.ok, "summary": c.summary, **c.figures} for c in checks]
-        print(json.dumps({"ok": ok, "checks": parts}))
+        print(document)
     else:
         print_table(checks)
         print(

@@ -49,6 +49,12 @@ class Box:
     x1: int
     y1: int
 
+    def touches(self, other: "Box") -> bool:
+        """Return whether the two have pixels in common."""
+        return (
+            self.x0 < other.x1 and other.x0 < self.x1 and self.y0 < other.y1 and other.y0 < self.y1
+        )
+
     def corners(self) -> list[tuple[float, float]]:
         """Return the corners as (RA, Dec) in degrees, counter-clockwise.
 

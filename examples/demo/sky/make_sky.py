@@ -1,10 +1,13 @@
 """Make the demo's Butler repository: a small simulated survey whose truth is known.
 
     python make_sky.py --repo DIR [--tracts 3] [--visits 12] [--detectors 4] [--seed 2026] [--small]
-    [--truth FILE]
+    [--raws-of-tracts 3,4] [--truth FILE]
 
 Run it with the Python of the Rubin stack. A finished repository of the same size is left alone;
-what an interrupted run left behind is made anew. Exit status 0: the repository is there and
+what an interrupted run left behind is made anew. With `--raws-of-tracts` the repository is that of a
+facility which received a part of the survey only: it knows all tracts, and of the visits those that
+touch the given ones, with their images. Images and their UUIDs are the same in every repository of
+the same sky. Exit status 0: the repository is there and
 complete; 1: it could not be made (the message says why).
 """
 
@@ -12,13 +15,22 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import layout as sky
 import numpy as np
 from layout import Box, Layout, SkySize, Visit
-from lsst.daf.butler import Butler, CollectionType, DatasetType, Timespan
+from lsst.daf.butler import (
+    Butler,
+    CollectionType,
+    DatasetIdGenEnum,
+    DatasetRef,
+    DatasetType,
+    Timespan,
+)
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 from numpy.typing import NDArray
 
@@ -65,8 +77,8 @@ def simulate(layout: Layout, visit: Visit, detector: int) -> NDArray[np.uint16]:
     return np.minimum(rng.poisson(image), 65535).astype(np.uint16)
 
 
-def insert_dimensions(butler: Butler, layout: Layout) -> None:
-    """Write the dimension records: camera, sky map, and each visit with its regions."""
+def insert_dimensions(butler: Butler, layout: Layout, held: Sequence[Visit]) -> None:
+    """Write the dimension records: camera, sky map, and each visit held here with its regions."""
     insert = butler.registry.insertDimensionData
     size = layout.size
     instrument = {"instrument": sky.INSTRUMENT}
@@ -131,10 +143,10 @@ def insert_dimensions(butler: Butler, layout: Layout) -> None:
             for patch in layout.patches()
         ),
     )
-    insert_visits(butler, layout)
+    insert_visits(butler, layout, held)
 
 
-def insert_visits(butler: Butler, layout: Layout) -> None:
+def insert_visits(butler: Butler, layout: Layout, held: Sequence[Visit]) -> None:
     """Write the records of groups, exposures and visits; one visit is one exposure."""
     insert = butler.registry.insertDimensionData
     instrument = {"instrument": sky.INSTRUMENT}
@@ -150,7 +162,8 @@ def insert_visits(butler: Butler, layout: Layout) -> None:
         "zenith_angle": 30.0,
         "timespan": Timespan(None, None),
     }
-    insert("group", *({**instrument, "name": f"g{visit.id}"} for visit in layout.visits))
+    numbered = [pair for pair in enumerate(layout.visits, 1) if pair[1] in held]
+    insert("group", *({**instrument, "name": f"g{visit.id}"} for visit in held))
     insert(
         "exposure",
         *(
@@ -170,7 +183,7 @@ def insert_visits(butler: Butler, layout: Layout) -> None:
                 "has_simulated": True,
                 "can_see_sky": True,
             }
-            for number, visit in enumerate(layout.visits, 1)
+            for number, visit in numbered
         ),
     )
     insert(
@@ -183,16 +196,16 @@ def insert_visits(butler: Butler, layout: Layout) -> None:
                 "seq_num": number,
                 "region": region(layout.visit_box(visit)),
             }
-            for number, visit in enumerate(layout.visits, 1)
+            for number, visit in numbered
         ),
     )
     insert(
         "visit_definition",
-        *({**instrument, "visit": v.id, "exposure": v.id} for v in layout.visits),
+        *({**instrument, "visit": v.id, "exposure": v.id} for v in held),
     )
     insert(
         "visit_system_membership",
-        *({**instrument, "visit": v.id, "visit_system": 0} for v in layout.visits),
+        *({**instrument, "visit": v.id, "visit_system": 0} for v in held),
     )
     insert(
         "visit_detector_region",
@@ -203,15 +216,15 @@ def insert_visits(butler: Butler, layout: Layout) -> None:
                 "detector": detector,
                 "region": region(layout.detector_box(visit, detector)),
             }
-            for visit in layout.visits
+            for visit in held
             for detector in range(layout.size.detectors)
         ),
     )
 
 
-def insert_datasets(butler: Butler, layout: Layout) -> None:
-    """Write the images and what describes them, and chain their runs to the collection of the
-    default inputs.
+def insert_datasets(butler: Butler, layout: Layout, held: Sequence[Visit]) -> None:
+    """Write the images of the visits held here and what describes them, and chain their runs to the
+    collection of the default inputs.
     """
     universe = butler.dimensions
     for name, dimensions, storage_class in (
@@ -234,7 +247,7 @@ def insert_datasets(butler: Butler, layout: Layout) -> None:
             "detector_size": size.detector_size,
             "offsets": {n: list(layout.detector_offset(n)) for n in range(size.detectors)},
         }
-        butler.put(camera, "camera", instrument=sky.INSTRUMENT, run=sky.CALIB_RUN)
+        put(butler, camera, "camera", sky.CALIB_RUN, instrument=sky.INSTRUMENT)
         sky_map = {
             "tracts": {
                 tract: {
@@ -247,16 +260,39 @@ def insert_datasets(butler: Butler, layout: Layout) -> None:
                 for tract in layout.tracts()
             }
         }
-        butler.put(sky_map, "sky_map", skymap=sky.SKYMAP, run=sky.SKYMAP_RUN)
-        for visit in layout.visits:
+        put(butler, sky_map, "sky_map", sky.SKYMAP_RUN, skymap=sky.SKYMAP)
+        for visit in held:
             data_id = {"instrument": sky.INSTRUMENT, "visit": visit.id}
-            butler.put({"origin": list(visit.origin)}, "visit_pointing", data_id, run=sky.CALIB_RUN)
+            pointing = {"origin": list(visit.origin)}
+            put(butler, pointing, "visit_pointing", sky.CALIB_RUN, **data_id)
             for detector in range(size.detectors):
                 data_id = {"instrument": sky.INSTRUMENT, "exposure": visit.id, "detector": detector}
-                butler.put(simulate(layout, visit, detector), "raw", data_id, run=sky.RAW_RUN)
+                put(butler, simulate(layout, visit, detector), "raw", sky.RAW_RUN, **data_id)
 
 
-def make(repo: Path, size: SkySize, truth_file: Path) -> bool:
+def put(butler: Butler, value: object, name: str, run: str, **data_id: Any) -> None:
+    """Write one dataset under the UUID that follows from its type, data id and run."""
+    dataset_type = butler.get_dataset_type(name)
+    ref = DatasetRef(
+        dataset_type,
+        butler.registry.expandDataId(data_id, dimensions=dataset_type.dimensions),
+        run,
+        id_generation_mode=DatasetIdGenEnum.DATAID_TYPE_RUN,
+    )
+    butler.put(value, ref)
+
+
+def visits_of(layout: Layout, tracts: Sequence[int]) -> list[Visit]:
+    """The visits that touch any of these tracts; all if none are given."""
+    boxes = [layout.tract_box(tract) for tract in tracts]
+    return [
+        visit
+        for visit in layout.visits
+        if not boxes or any(layout.visit_box(visit).touches(box) for box in boxes)
+    ]
+
+
+def make(repo: Path, size: SkySize, truth_file: Path, tracts: Sequence[int] = ()) -> bool:
     """Make the repository and its truth; return whether anything had to be done.
 
     The repository is built under another name and moved to its own as the last act, hence it is
@@ -265,9 +301,13 @@ def make(repo: Path, size: SkySize, truth_file: Path) -> bool:
     Raises
     ------
     SkyError
-        If there is something else at that place, or a sky of another size.
+        If there is something else at that place, a sky of another size, or no such tract.
     """
     layout = Layout(size)
+    unknown = sorted(set(tracts) - set(layout.tracts()))
+    if unknown:
+        raise SkyError(f"this sky has no tract {unknown[0]}: it has {layout.size.tracts}")
+    made_of = asdict(size) | ({"raws_of_tracts": sorted(tracts)} if tracts else {})
     truth = json.dumps(layout.truth(), indent=1)
     if repo.exists():
         marker = repo / MARKER
@@ -276,7 +316,7 @@ def make(repo: Path, size: SkySize, truth_file: Path) -> bool:
                 f"{repo} exists and is not a demo sky; choose another directory or remove it"
             )
         found = json.loads(marker.read_text())
-        if found != asdict(size):
+        if found != made_of:
             raise SkyError(
                 f"{repo} holds a sky of another size ({found}); remove it or choose another directory"
             )
@@ -290,10 +330,11 @@ def make(repo: Path, size: SkySize, truth_file: Path) -> bool:
     repo.parent.mkdir(parents=True, exist_ok=True)
     Butler.makeRepo(str(making))
     with Butler.from_config(str(making), writeable=True) as butler:
-        insert_dimensions(butler, layout)
-        insert_datasets(butler, layout)
+        held = visits_of(layout, tracts)
+        insert_dimensions(butler, layout, held)
+        insert_datasets(butler, layout, held)
     truth_file.write_text(truth)
-    (making / MARKER).write_text(json.dumps(asdict(size)))
+    (making / MARKER).write_text(json.dumps(made_of))
     making.rename(repo)
     return True
 
@@ -314,6 +355,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for name in ("tracts", "visits", "detectors", "seed"):
         parser.add_argument(f"--{name}", type=int)
+    parser.add_argument(
+        "--raws-of-tracts",
+        default="",
+        metavar="TRACTS",
+        help="only the visits that touch these tracts, for example 3,4 (default: all visits)",
+    )
     options = parser.parse_args(arguments)
     base = SMALL if options.small else SkySize()
     given = {
@@ -328,13 +375,15 @@ def main(arguments: list[str] | None = None) -> int:
     truth = options.truth or repo.parent / "truth.json"
     try:
         size = SkySize(**{**asdict(base), **given})
-        made = make(repo, size, truth)
+        tracts = [int(tract) for tract in options.raws_of_tracts.split(",") if tract]
+        made = make(repo, size, truth, tracts)
     except (SkyError, ValueError, OSError) as error:
         print(f"make_sky: {error}", file=sys.stderr)
         return 1
-    images = size.visits * size.detectors
+    visits = len(visits_of(Layout(size), tracts))
+    images = visits * size.detectors
     state = "made" if made else "was there already"
-    print(f"{repo}: {size.tracts} tracts, {size.visits} visits, {images} images, {state}")
+    print(f"{repo}: {size.tracts} tracts, {visits} visits, {images} images, {state}")
     return 0
 
 

@@ -1,4 +1,5 @@
-"""The far side of the driver `ssh`: plants, starts, watches, ends and shows attempts of scripts.
+"""The far side of the driver `ssh`: plants, starts, watches, ends and shows attempts of scripts and
+process jobs.
 
     python3 -I -S attempt.py WORK_DIRECTORY  < request  > answer
 
@@ -13,12 +14,14 @@ off on its way is not a JSON object and changes nothing.
 Below the work directory:
 
     attempts/REF/       one directory for each attempt, renamed into place when complete
-        order.json      what was ordered; `script`, where the script's text travelled
+        order.json      what was ordered; `script`, where the script's text travelled; further
+                        files of the order's own, such as the `runner.json` of a process job
         supervisor.lock held with flock for the whole life of the attempt's supervisor
-        started         made with O_EXCL just before the script starts; never started twice
-        log.txt         standard output and error of the script
+        started         made with O_EXCL just before the command starts; never started twice
+        log.txt         standard output and error of the command
+        progress.json, outcome.json   what the runner of a process job tells
         cancel          somebody asked for the end
-        exit.json       how it ended; its room on the disk is taken before the script starts
+        exit.json       how it ended; its room on the disk is taken before the command starts
     running/NAME        markers of attempts that are not over
     fence/OWNER         the token whose holder may plant; a new token shuts out late calls
     plant.lock, tmp/, ledger
@@ -48,6 +51,10 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 TICK_S = 1.0
 LOCK_WAIT_S = 40.0
 SUPERVISOR_LOCK_WAIT_S = 10.0
+START_WAIT_S = 20.0
+# Errors at a command's start that pass: another process still holds the script's file open for
+# writing, or the machine has no process or memory to give just now.
+BUSY = {errno.ETXTBSY, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 ENDING_ROOM = 4096
 TAIL_BYTES = 64 * 1024
 PR_SET_PDEATHSIG = 1
@@ -61,7 +68,8 @@ Document = Dict[str, Any]
 
 
 class Problem(Exception):
-    """The request cannot be carried out; `kind` is transient, not-yet, permanent or fenced."""
+    """The request cannot be carried out; `kind` is transient, not-yet, permanent, fenced, or program
+    for a program of the daemon's that has to be put here first."""
 
     def __init__(self, kind: str, message: str) -> None:
         Exception.__init__(self, message)
@@ -175,7 +183,7 @@ def descendants() -> Dict[int, int]:
 
 
 class Running:
-    """The script under supervision."""
+    """The command under supervision."""
 
     def __init__(self, order: Document) -> None:
         self.order = order
@@ -186,9 +194,9 @@ class Running:
         self.max_rss = 0
 
     def start(self, path: str) -> None:
-        """Start the script in a session of its own; raises OSError if it cannot be started."""
+        """Start it in a session of its own; raises OSError if it cannot be started."""
         prctl = ctypes.CDLL(None, use_errno=True).prctl
-        # Orphans of the script become ours, so that none escapes the limits or the end.
+        # Orphans of the command become ours, so that none escapes the limits or the end.
         prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
         def in_child() -> None:
@@ -198,25 +206,34 @@ class Running:
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         env.update(self.order["env"])
         env[MARK] = path
+        give_up_at = time.monotonic() + START_WAIT_S
         log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            process = subprocess.Popen(
-                self.order["argv"],
-                env=env,
-                cwd=path,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=in_child,
-            )
+            while not self.main:
+                try:
+                    process = subprocess.Popen(
+                        self.order["argv"],
+                        env=env,
+                        cwd=path,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                        preexec_fn=in_child,
+                    )
+                except OSError as error:
+                    # Nothing ran: another try is no second start.
+                    if error.errno not in BUSY or time.monotonic() > give_up_at:
+                        raise
+                    time.sleep(0.05)
+                else:
+                    process.returncode = 0  # reaped below by waitpid(-1), not by Popen
+                    self.main = process.pid
         finally:
             os.close(log)
-        process.returncode = 0  # reaped below by waitpid(-1), not by Popen
-        self.main = process.pid
 
     def reap(self) -> None:
-        """Collect ended children; remember how the script itself ended."""
+        """Collect ended children; remember how the command itself ended."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -243,7 +260,7 @@ class Running:
                 os.kill(pid, number)
 
     def watch(self) -> int:
-        """Wait for the end of the whole tree, holding it to its limits; the script's status."""
+        """Wait for the end of the whole tree, holding it to its limits; the command's status."""
         deadline = time.monotonic() + self.order["walltime_s"]
         tick = 0.05
         while True:
@@ -286,7 +303,7 @@ class Running:
 
 
 def supervise(root: str, path: str) -> Optional[Document]:
-    """Run the script once and say how it ended, as the content of exit.json. None if it was not
+    """Run the command once and say how it ended, as the content of exit.json. None if it was not
     started now: over, started before by a supervisor that vanished, or no room for the marker."""
     if os.path.exists("exit.json") or os.path.exists("started"):
         return None
@@ -313,10 +330,10 @@ def supervise(root: str, path: str) -> Optional[Document]:
         running.start(path)
     except OSError as error:
         code = 127 if isinstance(error, FileNotFoundError) else 126
-        words = "%s cannot be started: %s" % (order["argv"][0], error)
+        words = "%s cannot be started: %s" % (order["argv"][0], error.strerror)
         with contextlib.suppress(OSError), open("log.txt", "a") as log:
             log.write(words + "\n")
-        ending.update(exit_code=code, signal=None, error=words)
+        ending.update(exit_code=code, signal=None, error=words, errno=error.errno)
         return ending
     code, number = running.exit_code(running.watch())
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -417,10 +434,10 @@ def kill_strays(path: str) -> None:
         time.sleep(0.02)
 
 
-def tail(path: str) -> List[str]:
-    """The last lines of the log, at most 64 KiB."""
+def tail(path: str, name: str) -> List[str]:
+    """The last lines of a log, at most 64 KiB."""
     try:
-        with open(os.path.join(path, "log.txt"), "rb") as source:
+        with open(os.path.join(path, name), "rb") as source:
             size = source.seek(0, os.SEEK_END)
             source.seek(max(0, size - TAIL_BYTES))
             text = source.read().decode("utf-8", "replace")
@@ -430,8 +447,9 @@ def tail(path: str) -> List[str]:
 
 
 def over(path: str, ending: Document) -> Document:
-    """What to tell of an attempt that is over: its end, its result line, its last words."""
-    lines = tail(path)
+    """What to tell of an attempt that is over: its end, its result line, its last words, what it was
+    allowed, and the runner's own word of a process job."""
+    lines = tail(path, "log.txt")
     result = None
     for line in reversed(lines[-20:]):
         if line.startswith("{"):
@@ -443,7 +461,13 @@ def over(path: str, ending: Document) -> Document:
                 result = told
                 break
     last = [line[:400] for line in lines[-5:]]
-    return {"stage": "over", "ending": ending, "result": result, "last": last}
+    story = {"stage": "over", "ending": ending, "result": result, "last": last}
+    order = read_json(os.path.join(path, "order.json")) or {}
+    for name in ("kind", "memory", "walltime_s", "output_run"):
+        story[name] = order.get(name)
+    if order.get("kind") == "process":
+        story["told"] = read_json(os.path.join(path, "outcome.json"))
+    return story
 
 
 def size_of(path: str) -> int:
@@ -465,7 +489,9 @@ def look(root: str, path: str) -> Document:
         return over(path, ending)
     lock = take_lock(path, 0.0)
     if lock is None:
-        return {"stage": "running", "bytes": size_of(os.path.join(path, "log.txt"))}
+        told = read_json(os.path.join(path, "progress.json"))
+        size = size_of(os.path.join(path, "log.txt"))
+        return {"stage": "running", "bytes": size, "progress": told}
     try:
         # The lock is ours: no supervisor lives, and none can begin while we look.
         ending = read_json(os.path.join(path, "exit.json"))
@@ -479,6 +505,7 @@ def look(root: str, path: str) -> Document:
                 "signal": None,
                 "killed_for": "vanished",
                 "started_at": int(text) if text.isdigit() else None,
+                "last_words": "".join(tail(path, "supervisor.log")[-1:])[:300],
             }
             write_ending(root, path, ending)
     finally:
@@ -530,9 +557,9 @@ def remove_older(root: str, before: float) -> None:
                     shutil.rmtree(path, ignore_errors=True)
 
 
-def living(root: str) -> int:
-    """The number of attempts that are not over; markers left behind by a crash go."""
-    count = 0
+def living(root: str) -> List[str]:
+    """The directories of attempts that are not over; markers left behind by a crash go."""
+    found = []
     folder = os.path.join(root, "running")
     for name in os.listdir(folder):
         marker = os.path.join(folder, name)
@@ -542,11 +569,50 @@ def living(root: str) -> int:
         except OSError:
             continue
         if os.path.isdir(path) and not os.path.exists(os.path.join(path, "exit.json")):
-            count += 1
+            found.append(path)
         else:
             with contextlib.suppress(OSError):
                 os.unlink(marker)
-    return count
+    return found
+
+
+def memory_of(path: str) -> int:
+    """The bytes of memory that a planted attempt may use."""
+    return int((read_json(os.path.join(path, "order.json")) or {}).get("memory") or 0)
+
+
+class Room:
+    """What there is room for: attempts at a time, and their memory together."""
+
+    def __init__(self, root: str, request: Document) -> None:
+        running = living(root)
+        self.slots = request["slots"]
+        self.memory = request.get("memory")  # type: Optional[int]
+        self.taken = len(running)
+        self.used = sum(memory_of(path) for path in running) if self.memory else 0
+
+    def take(self, order: Document) -> None:
+        """Take room for an order; Problem not-yet if there is none."""
+        asked = int(order["memory"])
+        if self.taken >= self.slots:
+            raise Problem("not-yet", "all %d slots are taken" % self.slots)
+        if self.memory and self.used and self.used + asked > self.memory:
+            words = "%.1f GB of its %.1f GB of memory are taken, the job asks for %.1f GB"
+            raise Problem("not-yet", words % (self.used / 1e9, self.memory / 1e9, asked / 1e9))
+        self.taken += 1
+        self.used += asked
+
+    def give_back(self, order: Document) -> None:
+        """What was taken is not needed."""
+        self.taken -= 1
+        self.used -= int(order["memory"])
+
+
+def see_needs(order: Document) -> None:
+    """Problem of the order's own kind and words for the first file it needs and that is not here."""
+    for need in order["needs"]:
+        if not os.path.isfile(need["file"]):
+            raise Problem(need["kind"], need["words"])
 
 
 def plant(root: str, request: Document) -> Document:
@@ -561,27 +627,25 @@ def plant(root: str, request: Document) -> Document:
             raise Problem("transient", "the fence cannot be read: %s" % error)
         if token != request["token"]:
             raise Problem("fenced", "this call came too late, another has taken over")
-        taken = living(root)
+        room = Room(root, request)
         for order in request["orders"]:
             answer = {"key": order["key"], "taken": True}
             answers.append(answer)
             path = attempt_path(root, order["ref"])
             if os.path.isdir(path):
                 continue
-            needed = order.get("needs")
             try:
-                if needed and not os.path.isfile(needed):
-                    words = "script file %s is missing at the facility" % needed
-                    raise Problem("permanent", words)
-                if taken >= request["slots"]:
-                    raise Problem("not-yet", "all %d slots are taken" % request["slots"])
-                make(root, path, order)
+                see_needs(order)
+                room.take(order)
             except Problem as problem:
                 answer.update(taken=False, kind=problem.kind, message=str(problem))
+                continue
+            try:
+                make(root, path, order)
             except OSError as error:
+                room.give_back(order)
                 answer.update(taken=False, kind="transient", message=disk_words(root, error))
             else:
-                taken += 1
                 fresh.append(path)
     for path in fresh:
         try:
@@ -601,15 +665,9 @@ def make(root: str, path: str, order: Document) -> None:
     try:
         write_durably(os.path.join(partial, ".exit"), b" " * ENDING_ROOM)
         kept = dict(order)
-        text = kept.pop("script", None)
-        file, interpreter = order["needs"], order["interpreter"]
-        if text is not None:
-            file = os.path.join(path, "script")
-            write_durably(os.path.join(partial, "script"), text.encode(), 0o700)
-        elif os.access(file, os.X_OK):
-            interpreter = []  # it names its own
-        argv = interpreter + [file] + order["args"]
-        kept["argv"] = argv
+        for file, text in kept.pop("files", {}).items():
+            write_durably(os.path.join(partial, os.path.basename(file)), text.encode())
+        kept["argv"] = argv_of(partial, path, kept)
         write_durably(os.path.join(partial, "order.json"), json.dumps(kept).encode())
         sync_directory(partial)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -622,6 +680,21 @@ def make(root: str, path: str, order: Document) -> None:
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def argv_of(partial: str, path: str, kept: Document) -> List[str]:
+    """The command of an order; a script's text is moved out of it into a file of its own."""
+    if "argv" in kept:
+        return list(kept["argv"])
+    text, interpreter = kept.pop("script", None), kept["interpreter"]
+    if text is not None:
+        file = os.path.join(path, "script")
+        write_durably(os.path.join(partial, "script"), text.encode(), 0o700)
+    else:
+        file = kept["file"]
+        if os.access(file, os.X_OK):
+            interpreter = []  # it names its own
+    return list(interpreter + [file] + kept["args"])
 
 
 def disk_words(root: str, error: OSError) -> str:
@@ -685,20 +758,26 @@ def wake(root: str, path: str) -> None:
     with open(os.path.join(path, "supervisor.lock")) as source:
         pid, _, host = source.read().partition(" ")
     if host == socket.gethostname() and pid.isdigit():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGTERM)
+        # Another prober may hold the lock, and the number be that of a process long gone.
+        with contextlib.suppress(OSError):
+            if os.readlink("/proc/%s/cwd" % pid) == os.path.realpath(path):
+                os.kill(int(pid), signal.SIGTERM)
 
 
 LOGS = ("log.txt", "supervisor.log")
 
 
 def inspect(root: str, request: Document) -> Document:
-    """The logs of an attempt and their sizes."""
+    """The logs of an attempt and their sizes, and what the runner of a process job told."""
     path = attempt_path(root, request["ref"])
     if not os.path.isdir(path):
         raise Problem("permanent", "there is no attempt directory %s" % path)
     sizes = {name: size_of(os.path.join(path, name)) for name in LOGS}
-    return {"logs": sizes, "path": path}
+    ended = os.path.exists(os.path.join(path, "exit.json"))
+    kind = (read_json(os.path.join(path, "order.json")) or {}).get("kind")
+    told = read_json(os.path.join(path, "outcome.json"))
+    told = told or read_json(os.path.join(path, "progress.json"))
+    return {"logs": sizes, "path": path, "kind": kind, "over": ended, "told": told}
 
 
 def log(root: str, request: Document) -> Tuple[Document, bytes]:

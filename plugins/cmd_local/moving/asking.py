@@ -72,10 +72,14 @@ class Butlers:
         return {name: found[name] for name in names if name in found}
 
     async def listed(
-        self, facility: str, collections: Sequence[str], types: Sequence[str] | None
+        self,
+        facility: str,
+        collections: Sequence[str],
+        types: Sequence[str] | None,
+        where: str = "",
     ) -> list[dict[str, Any]]:
         """What a search of the collections finds there, each data id once; nothing in those that do
-        not exist. `types` None means all."""
+        not exist. `types` None means all; `where` narrows the search."""
         there = list(await self.existing(facility, collections))
         found: list[dict[str, Any]] = []
         offset: int | None = 0 if there else None
@@ -85,6 +89,7 @@ class Butlers:
                 "list_datasets",
                 collections=there,
                 types=None if types is None else list(types),
+                where=where,
                 limit=10_000,
                 offset=offset,
             )

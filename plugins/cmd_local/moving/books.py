@@ -5,6 +5,8 @@ plain one that it has not come that far. Datasets that are not for the receiving
 counted apart and are no gap.
 """
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -14,6 +16,12 @@ from cmd_local.moving.manifest import Item, Link, Manifest
 
 LISTED = 100
 """Gaps and left-out data ids listed for each source, destination and dataset type."""
+
+WORDS = 300
+"""Characters of a gap's reason in an outcome."""
+
+ROOM = 90_000
+"""Characters of the books in an outcome, as JSON: the daemon leaves out an `extra` above 100,000."""
 
 
 class Stage(IntEnum):
@@ -112,6 +120,41 @@ class Books:
                     }
                 )
         return list(entries.values())
+
+
+def fitting(entries: Sequence[Mapping[str, Any]], most: int = ROOM) -> list[dict[str, Any]]:
+    """The entries with as few gaps listed, and words shortened, that their JSON has `most` characters
+    at most; counts are never touched. If even the bare counts are too long, the dataset types of each
+    way are counted together under the name `*`."""
+    for listed in (LISTED, 30, 10, 3, 1, 0):
+        shortened = [_shortened(entry, listed) for entry in entries]
+        if len(json.dumps(shortened)) <= most:
+            return shortened
+    together: dict[tuple[Any, Any], dict[str, Any]] = {}
+    for entry in shortened:
+        way = (entry.get("source"), entry.get("destination"))
+        into = together.setdefault(way, {**dict.fromkeys(entry, 0), **_NAMES, **_way(entry)})
+        for name, value in entry.items():
+            if isinstance(value, int):
+                into[name] = into.get(name, 0) + value
+    return list(together.values())
+
+
+_NAMES: dict[str, Any] = {"type": "*", "left_out": [], "gaps": []}
+
+
+def _way(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry[name] for name in ("source", "destination") if name in entry}
+
+
+def _shortened(entry: Mapping[str, Any], listed: int) -> dict[str, Any]:
+    short = dict(entry)
+    if "left_out" in entry:
+        short["left_out"] = list(entry["left_out"])[:listed]
+    if "gaps" in entry:
+        gaps = list(entry["gaps"])[:listed]
+        short["gaps"] = [{**gap, "reason": str(gap.get("reason", ""))[:WORDS]} for gap in gaps]
+    return short
 
 
 _WORDS = {

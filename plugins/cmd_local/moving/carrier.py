@@ -43,6 +43,9 @@ class Carrier(Protocol):
     async def remove(self, facility: str, path: str) -> None:
         """Remove a file, or a directory if it is empty. One that is not there is no error."""
 
+    async def release(self) -> None:
+        """Let go of what is held at facilities; it may be used again."""
+
 
 class SameMachineCarrier:
     """Facilities whose disks are all mounted on the daemon's own machine."""
@@ -70,6 +73,9 @@ class SameMachineCarrier:
     async def remove(self, facility: str, path: str) -> None:
         """See `Carrier`."""
         await asyncio.to_thread(_remove, Path(path))
+
+    async def release(self) -> None:
+        """See `Carrier`; nothing is held."""
 
 
 def _size(path: Path) -> int | None:

@@ -36,11 +36,13 @@ from cmd_daemon.hooks import (
 )
 from cmd_local.moving.archive import Archivist
 from cmd_local.moving.asking import Butlers
-from cmd_local.moving.carrier import Carrier, SameMachineCarrier
+from cmd_local.moving.books import fitting
+from cmd_local.moving.carrier import Carrier
 from cmd_local.moving.manifest import Manifests
 from cmd_local.moving.movement import Mover
 from cmd_local.moving.orders import BadOrder, Movement, OrderStore, movement_of
 from cmd_local.moving.purging import Purger
+from cmd_local.moving.routing import RoutingCarrier
 from cmd_local.moving.sending import Meter
 from cmd_local.moving.settings import MoverSettings
 
@@ -89,6 +91,7 @@ class MoverDriver:
         if tasks:
             await asyncio.wait(tasks)
         self._tasks.clear()
+        await self._carrier.release()
 
     async def submit(self, orders: Sequence[JobOrder]) -> Sequence[Accepted | Refused]:
         """Keep the orders and begin."""
@@ -280,7 +283,7 @@ def _outcome(told: Mapping[str, Any]) -> Outcome:
         failures=() if ok else tuple(failures[:200]) or (Failure(message=message),),
         started_at=told.get("started_at"),
         finished_at=told.get("finished_at"),
-        extra={"books": told["books"]} if "books" in told else {},
+        extra={"books": fitting(told["books"] or [])} if "books" in told else {},
     )
 
 
@@ -297,4 +300,4 @@ class MoverFactory:
         """Make the driver; agents are asked for when there is work."""
         if not isinstance(settings, MoverSettings):
             raise TypeError(f"settings of the driver '{NAME}' must be MoverSettings")
-        return MoverDriver(facility, settings, host, SameMachineCarrier())
+        return MoverDriver(facility, settings, host, RoutingCarrier(host, settings.patience_s))

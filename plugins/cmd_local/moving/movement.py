@@ -1,8 +1,9 @@
 """The three stages of a movement between Butlers: register, transfer, ingest.
 
-register writes the manifest. transfer brings the files to the receiving facilities. ingest takes
-them into the Butlers there - for a gather or a keep the dimension records first, for a scatter only
-what the receiving Butler already knows of -, makes the chained collections there and counts by
+A stage brings inputs that are not local, a gather joins and a scatter spreads what facilities made,
+a keep returns outputs. register writes the manifest. transfer brings the files to the receiving
+facilities. ingest takes them into the Butlers there - the dimension records first, but for a scatter
+only what the receiving Butler already knows of -, makes the chained collections there and counts by
 UUID. Each stage first looks how far things are and does what is left, so that an ingest also sends
 what never arrived: driving it again does the gap and nothing else.
 

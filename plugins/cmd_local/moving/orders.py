@@ -13,7 +13,7 @@ from cmd_daemon.hooks import JobKind, JobOrder
 from cmd_local.attempts import read_json, write_durably
 from cmd_local.moving.manifest import manifest_id
 
-MOVEMENTS = ("gather", "scatter", "keep", "archive")
+MOVEMENTS = ("stage", "gather", "scatter", "keep", "archive")
 STAGES = {
     JobKind.REGISTER: "register",
     JobKind.TRANSFER: "transfer",
@@ -23,7 +23,7 @@ STAGES = {
 }
 KEPT = (
     "key", "campaign", "step", "group", "job", "attempt", "facility", "butler",
-    "output_chain", "step_chain",
+    "output_chain", "step_chain", "where",
 )  # fmt: skip
 
 
@@ -35,10 +35,11 @@ class BadOrder(Exception):
 class Movement:
     """One job of a movement.
 
-    `name` is gather, scatter, keep, archive or purge. `facilities` are all of the campaign,
-    `collections` those to search at the sources, `datasets` the dataset types (None: all), `runs` the
-    group's own RUN collections. `at` is where a keep goes, `rse` where an archive goes, `closed` the
-    movements whose books must be closed before a purge.
+    `name` is stage, gather, scatter, keep, archive or purge. `facilities` are all of the campaign,
+    `collections` those to search at the sources, `datasets` the dataset types (None: all), `where`
+    the data query that narrows a stage, `runs` the group's own RUN collections. `at` is where a keep
+    goes, `rse` where an archive goes, `closed` the movements whose books must be closed before a
+    purge.
     """
 
     order: JobOrder
@@ -53,6 +54,7 @@ class Movement:
     rse: str | None = None
     bundle: str | None = None
     closed: tuple[str, ...] = ()
+    where: str = ""
 
     @property
     def facility(self) -> str:
@@ -78,9 +80,10 @@ class Movement:
     def sources(self) -> tuple[str, ...]:
         """The facilities to look for datasets at; the destination of a gather comes last, so that
         what another one made is not taken for its own."""
-        if self.name != "gather":
-            return (self.facility,)
-        return (*(f for f in self.facilities if f != self.facility), self.facility)
+        others = tuple(name for name in self.facilities if name != self.facility)
+        if self.name == "stage":
+            return others
+        return (*others, self.facility) if self.name == "gather" else (self.facility,)
 
     @property
     def destinations(self) -> tuple[str, ...]:
@@ -105,9 +108,11 @@ def movement_of(order: JobOrder) -> Movement:
     if datasets is None and name != "archive":
         raise BadOrder(f"the job '{order.job}' needs 'datasets': a list of dataset types")
     facilities = _texts(params, "facilities") or (order.facility,)
-    if name in ("gather", "scatter") and not params.get("facilities"):
+    if name in ("stage", "gather", "scatter") and not params.get("facilities"):
         raise BadOrder(f"the job '{order.job}' needs 'facilities': all those of the campaign")
-    collections = _texts(params, "collections") if name == "gather" else (order.output_chain,)
+    collections: tuple[str, ...] = (order.output_chain,)
+    if name in ("stage", "gather"):
+        collections = _texts(params, "collections") or (order.inputs if name == "stage" else ())
     if name == "keep" and not params.get("at"):
         raise BadOrder("a keep job needs 'at': the facility that keeps the datasets")
     if name == "archive" and not params.get("rse"):
@@ -127,6 +132,7 @@ def movement_of(order: JobOrder) -> Movement:
         rse=params.get("rse"),
         bundle=params.get("bundle"),
         closed=_texts(params, "closed"),
+        where=order.where if name == "stage" else "",
     )
 
 
@@ -165,6 +171,7 @@ class OrderStore:
         record["kind"] = order.kind.value
         record["params"] = dict(order.params)
         record["former_runs"] = list(order.former_runs)
+        record["inputs"] = list(order.inputs)
         path = self._path(self.ref(order.key))
         async with self._keeping:
             if not path.exists():
@@ -184,6 +191,7 @@ class OrderStore:
         told = dict(record["order"])
         told["kind"] = JobKind(told["kind"])
         told["former_runs"] = tuple(told["former_runs"])
+        told["inputs"] = tuple(told.get("inputs", ()))
         return JobOrder(**told)
 
     def end(self, ref: str, outcome: Mapping[str, Any]) -> None:

@@ -1,11 +1,15 @@
 """Making a movement's manifest: what the sources have, and what each destination is to get.
 
 A dataset that several sources hold, which is so once it has been moved, counts for the first of
-them alone. With `by`, datasets whose value of that dimension the receiving Butler does not hold are
-left out: a Butler takes in no dataset of a visit it does not know.
+them alone. A stage brings what is not local, once for each data id. With `by`, datasets whose value
+of that dimension the receiving Butler does not hold are left out: a Butler takes in no dataset of a
+visit it does not know.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_local.moving.asking import Butlers
@@ -21,14 +25,20 @@ async def make_manifest(movement: Movement, butlers: Butlers) -> Manifest:
     )
     to_tape = movement.name == "archive"
     seen: set[str] = set()
+    local = await _local(movement, butlers)
     for source in movement.sources:
         butlers.check(source)
         found = Link(source, source)
         for collection in await _searched(movement, butlers, source):
-            for told in await butlers.listed(source, (collection,), movement.datasets):
-                if told["uuid"] not in seen:
+            for told in await butlers.listed(
+                source, (collection,), movement.datasets, movement.where
+            ):
+                data = _data_of(told)
+                if told["uuid"] not in seen and data not in local:
                     seen.add(told["uuid"])
                     found.items.append(Item(**told))
+                    if movement.name == "stage":  # what is of the same data is needed once
+                        local.add(data)
         if not found.items:
             continue
         moves = any(destination != source for destination in movement.destinations)
@@ -44,6 +54,20 @@ async def make_manifest(movement: Movement, butlers: Butlers) -> Manifest:
                 await _leave_out(movement.by, butlers, link)
             manifest.links.append(link)
     return manifest
+
+
+async def _local(movement: Movement, butlers: Butlers) -> set[str]:
+    """What a stage need not bring: the data that the group's own facility finds already. It is asked
+    for all of them, since it may not know the regions that the group's data query names."""
+    if movement.name != "stage":
+        return set()
+    found = await butlers.listed(movement.facility, movement.collections, movement.datasets)
+    return {_data_of(told) for told in found}
+
+
+def _data_of(told: Mapping[str, Any]) -> str:
+    """What a dataset is of, whoever made it: its type and data id."""
+    return json.dumps([told["type"], told["data_id"]], sort_keys=True)
 
 
 async def _searched(movement: Movement, butlers: Butlers, source: str) -> list[str]:
@@ -73,11 +97,14 @@ async def _leave_out(dimension: str, butlers: Butlers, link: Link) -> None:
 
 
 async def _chains(movement: Movement, butlers: Butlers, link: Link) -> dict[str, list[str]]:
-    """The source's chains that lead from the campaign's collection to the datasets' runs, the
-    nearest to the runs first; children without any of these datasets are not named."""
+    """The source's chains that lead from the campaign's collection (for a stage, from those that were
+    searched) to the datasets' runs, the nearest to the runs first; children without any of these
+    datasets are not named."""
     runs = {item.run for item in link.items}
     tree: dict[str, list[str]] = {}
-    ahead = [movement.campaign_chain]
+    staging = movement.name == "stage"
+    roots = list(movement.collections) if staging else [movement.campaign_chain]
+    ahead = list(roots)
     while ahead:
         infos = await butlers.existing(link.source, ahead)
         ahead = []
@@ -98,12 +125,13 @@ async def _chains(movement: Movement, butlers: Butlers, link: Link) -> dict[str,
             leading[name] = children
         return bool(children)
 
-    leads(movement.campaign_chain, frozenset())
+    for root in roots:
+        leads(root, frozenset())
     inside = movement.campaign_chain
     return {
         name: children
         for name, children in leading.items()
-        if name == inside or name.startswith(f"{inside}/")
+        if staging or name == inside or name.startswith(f"{inside}/")
     }
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from cmd_daemon.hooks import ErrorClass, Progress
 from cmd_local.moving.carrier import Carrier, Corrupted
+from cmd_local.moving.file_client import Unreachable
 from cmd_local.moving.settings import MoverSettings
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -146,6 +147,8 @@ class Sender:
                     reason=f"its file is lost at {parcel.source}: {parcel.file}",
                     error_class=ErrorClass.PERMANENT,
                 )
+            except Unreachable:
+                raise
             except OSError as error:
                 return Sent(parcel, reason=f"{parcel.source} cannot read its file: {error}")
             data = data[: parcel.size - offset]
@@ -175,4 +178,6 @@ class Sender:
             )
             self._full[parcel.destination] = reason
             return Sent(parcel, reason=reason)
+        if isinstance(error, Unreachable):
+            return Sent(parcel, reason=str(error), error_class=error.error_class)
         return Sent(parcel, reason=f"{parcel.destination} cannot write the file: {error}")

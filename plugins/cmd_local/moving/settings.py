@@ -12,9 +12,10 @@ class MoverSettings(BaseModel):
     """Section `mover` of a facility.
 
     `tape` names the facility's tape elements and the directory of each, where archives are stored.
-    `timeout_s` is for one question to an agent, `patience_s` how long an agent that has died is
-    asked again before the attempt ends as failed. `page` datasets go into one question, at most
-    `bundle_members` files and `bundle_bytes` (a single larger file apart) into one bundle. `streams`
+    `timeout_s` is for one question to an agent, `patience_s` how long an agent that has died, or a
+    facility whose connection was lost, is asked again before the attempt ends as failed. `page`
+    datasets go into one question, at most `bundle_members` files and `bundle_bytes` (a single
+    larger file apart) into one bundle. `streams`
     files are sent at a time, in pieces of `chunk` bytes; a file that arrives corrupted is sent
     `sends` times in all. Outcomes are remembered for `keep_days`.
     """

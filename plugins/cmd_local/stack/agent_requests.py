@@ -4,6 +4,7 @@ A part of the agent's program: it is shipped in the same directory as `butler_ag
 """
 
 import logging
+import re
 from typing import Any
 
 LINE_MAX_BYTES = 64 * 1024 * 1024
@@ -14,6 +15,8 @@ PAGE_MAX = 100_000
 
 MESSAGE_MAX = 4000
 """Characters of an error message that are sent."""
+
+OF_THE_SKY = re.compile(r"\b(skymap|tract|patch|htm\d+|healpix\d+)\b")
 
 
 class RequestError(Exception):
@@ -142,6 +145,19 @@ class Repositories:
                     butler.close()
                 except Exception:
                     logging.exception("closing repository %s", label)
+
+
+def restricted(query: Any, where: str, dimensions: Any) -> Any:
+    """Return a query for datasets with these dimensions that a data query narrows.
+
+    An exposure has no place on the sky but that of its visit: without the visit, a query for the raws
+    of a tract would find those of the whole sky.
+    """
+    if where:
+        query = query.where(where)
+    if OF_THE_SKY.search(where) and "exposure" in dimensions and "visit" not in dimensions:
+        query = query.join_dimensions(["visit"])
+    return query
 
 
 def describe_error(error: BaseException) -> dict[str, str]:

@@ -3,8 +3,8 @@
     python butler_agent.py --repo LABEL=PATH [--repo LABEL2=PATH2 ...]
 
 It is started with the Python of a facility's stack and needs nothing but that stack, the standard
-library and the two other files of its program beside it (`agent_requests.py`, `butler_moving.py`);
-it may run on another machine than the daemon. It speaks JSON, one object per
+library and the other files of its program beside it (`agent_requests.py`, `agent_inputs.py`,
+`butler_moving.py`); it may run on another machine than the daemon. It speaks JSON, one object per
 line: requests on standard input, answers on standard output.
 
     -> {"id": 7, "op": "count_datasets", "args": {"repo": "main", "collections": ["u/x"], "types":
@@ -14,7 +14,8 @@ line: requests on standard input, answers on standard output.
 The first line it prints is ``{"ready": true, "pid": ..., "versions": {...}, "ops": [...], "repos":
 [...]}``. Requests are answered one after the other, in their order. Every operation may be
 repeated: asking twice leaves the same state as once. Standard output carries the protocol only;
-logs, warnings and stray prints go to standard error. It ends when its input ends.
+logs, warnings and stray prints go to standard error. It ends when its input ends: when the request
+being done then is answered, or else by force after ``--linger`` seconds.
 
 Error classes: ``Permanent`` (the request cannot work as it is), ``Transient`` (the same request may
 work later, for example when the database is locked), ``NotYet`` (something that must exist first
@@ -27,12 +28,16 @@ import logging
 import os
 import platform
 import re
+import select
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import IO, Any
 
+import agent_inputs
 import butler_moving
 from agent_requests import (
     LINE_MAX_BYTES,
@@ -41,6 +46,7 @@ from agent_requests import (
     Repositories,
     RequestError,
     describe_error,
+    restricted,
 )
 
 
@@ -291,6 +297,7 @@ OPERATIONS: dict[str, Callable[[Repositories, Arguments], dict[str, Any]]] = {
         chain,
         verify,
         collections,
+        *agent_inputs.OPERATIONS,
         *butler_moving.OPERATIONS,
     )
 }
@@ -330,16 +337,10 @@ def find_datasets(
     from lsst.daf.butler import MissingDatasetTypeError
 
     try:
-        return list(
-            butler.query_datasets(
-                name,
-                collections=collection_names,
-                where=where,
-                find_first=find_first,
-                explain=False,
-                limit=None,
-            )
-        )
+        dimensions = butler.get_dataset_type(name).dimensions
+        with butler.query() as query:
+            query = restricted(query, where, dimensions)
+            return list(query.datasets(name, collection_names, find_first=find_first))
     except MissingDatasetTypeError:
         return []
 
@@ -351,9 +352,9 @@ def number_of_datasets(
     from lsst.daf.butler import MissingDatasetTypeError
 
     try:
+        dimensions = butler.get_dataset_type(name).dimensions
         with butler.query() as query:
-            if where:
-                query = query.where(where)
+            query = restricted(query, where, dimensions)
             return int(
                 query.datasets(name, collection_names, find_first=find_first).count(
                     exact=True, discard=True
@@ -431,6 +432,18 @@ def read_lines(stream: IO[bytes]) -> Iterator[bytes | None]:
         yield None
 
 
+def end_with_input(linger: float) -> None:
+    """Wait until who asks is gone, and end the program if it then goes on for too long: one that hangs
+    would never read that its input has ended.
+    """
+    poll = select.poll()
+    poll.register(0, getattr(select, "POLLRDHUP", 0))
+    poll.poll()
+    time.sleep(linger)
+    os.write(2, b"a request was still under way long after the input ended\n")
+    os._exit(1)
+
+
 def stack_versions() -> dict[str, str]:
     """Return the versions that decide what this agent can read and write."""
     versions = {"python": platform.python_version()}
@@ -465,11 +478,20 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="LABEL=PATH",
         help="a repository; may be repeated",
     )
+    parser.add_argument(
+        "--linger",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long a request may go on after the end of the input",
+    )
     options = parser.parse_args(arguments)
     try:
         paths = parse_repositories(options.repo)
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
+
+    threading.Thread(target=end_with_input, args=(options.linger,), daemon=True).start()
 
     # Whatever prints to standard output from now on, in Python or in a library, reaches standard
     # error instead.

@@ -101,7 +101,7 @@ def known_data_ids(repositories: Repositories, arguments: Arguments) -> dict[str
 
 def export_dimensions(repositories: Repositories, arguments: Arguments) -> dict[str, Any]:
     """{repo, uuids} -> {"records"}: all dimension records that these datasets need at another
-    Butler, as a text for `import_dimensions`.
+    Butler, as a text for `import_dimensions`; for exposures those of their visits too.
     """
     label = arguments.text("repo")
     wanted = uuids_of(arguments, "export_dimensions")
@@ -111,6 +111,7 @@ def export_dimensions(repositories: Repositories, arguments: Arguments) -> dict[
     if not data_ids:
         return {"records": ""}
     expanded = [butler.registry.expandDataId(data_id) for data_id in data_ids]
+    expanded += visits_of(butler, data_ids)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "dimensions.yaml"
         with butler.export(filename=str(path)) as export:
@@ -319,6 +320,26 @@ def sha256_of(path: Path) -> str:
         while data := source.read(READ_BYTES):
             digest.update(data)
     return digest.hexdigest()
+
+
+def visits_of(butler: Any, data_ids: Iterable[Any]) -> list[Any]:
+    """Return the data ids of the visits that exposures belong to, with their detectors."""
+    exposures = [each for each in data_ids if "exposure" in each and "visit" not in each]
+    names = ["exposure", "visit"]
+    if any("detector" in each for each in exposures):
+        names.append("detector")
+    found: dict[Any, None] = {}
+    for number in sorted({(each["instrument"], each["exposure"]) for each in exposures}):
+        ids = butler.query_data_ids(
+            names,
+            instrument=number[0],
+            exposure=number[1],
+            with_dimension_records=True,
+            explain=False,
+            limit=None,
+        )
+        found.update(dict.fromkeys(ids))
+    return list(found)
 
 
 def reason_of(error: BaseException) -> str:

@@ -10,6 +10,7 @@ It needs the stack and the standard library only. All three parts are done by th
     pipeline          FILE#SUBSET; environment variables in it are filled in
     where             which data
     inputs            collections to read, first found wins
+    inputs_if_there   those of them that are left out where they do not exist
     output_run        RUN collection to write; not yet there, or begun by this very order
     skip_existing_in  collections of earlier attempts (rescue: only quanta that did not succeed
                       there)
@@ -77,6 +78,7 @@ class Order:
     work_dir: Path
     where: str = ""
     inputs: tuple[str, ...] = ()
+    inputs_if_there: tuple[str, ...] = ()
     skip_existing_in: tuple[str, ...] = ()
     previous_graphs: tuple[str, ...] = ()
     jobs: int = 1
@@ -101,7 +103,9 @@ class Order:
             raise OrderError(f"the order {path} is not an object")
         kinds: dict[str, type] = {
             **dict.fromkeys(("key", "butler", "pipeline", "output_run", "work_dir", "where"), str),
-            **dict.fromkeys(("inputs", "skip_existing_in", "previous_graphs"), list),
+            **dict.fromkeys(
+                ("inputs", "inputs_if_there", "skip_existing_in", "previous_graphs"), list
+            ),
             "jobs": int,
             "config": dict,
         }
@@ -293,6 +297,7 @@ class Job:
         self._report = order.work_dir / "report.json"
         self._summary = order.work_dir / "run.json"
         self._run_begun = False
+        self._inputs: list[str] = []
         self.outcome = Outcome(key=order.key, digest=order.digest)
 
     def do(self) -> None:
@@ -337,7 +342,12 @@ class Job:
             raise JobError(f"There is no Butler repository at {order.butler}: {error}") from error
         with butler:
             existing = {info.name for info in butler.collections.query_info("*")}
-        missing = [name for name in order.inputs if name not in existing]
+        self._inputs = [name for name in order.inputs if name in existing]
+        missing = [
+            name
+            for name in order.inputs
+            if name not in existing and name not in order.inputs_if_there
+        ]
         if missing:
             raise JobError(
                 f"Input collections do not exist in {order.butler}: {', '.join(missing)}"
@@ -383,8 +393,8 @@ class Job:
                 "--output-run",
                 order.output_run,
             ]
-            if order.inputs:
-                arguments += ["-i", ",".join(order.inputs)]
+            if self._inputs:
+                arguments += ["-i", ",".join(self._inputs)]
             if order.where:
                 arguments += ["-d", order.where]
             if skip:
@@ -420,7 +430,7 @@ class Job:
         )
         raise JobError(
             f"The quantum graph of {order.pipeline} is empty: no data match {order.where!r} "
-            f"in {', '.join(order.inputs)}. "
+            f"in {', '.join(self._inputs)}. "
             f"{reasons}".strip()
         )
 

@@ -63,6 +63,19 @@ class StackConnections(
         storageClass="StructuredDataDict",
         dimensions=("instrument", "skymap", "tract", "patch"),
     )
+    scaled = connectionTypes.Output(
+        doc="What one visit puts into the patch: its images at the common zero point (float32, NaN "
+        "where it does not look). An intermediate, made only with `writeScaled`.",
+        name="scaled_image",
+        storageClass="NumpyArray",
+        dimensions=("instrument", "skymap", "tract", "patch", "visit"),
+        multiple=True,
+    )
+
+    def __init__(self, *, config: Any = None) -> None:
+        super().__init__(config=config)
+        if not config.writeScaled:
+            del self.scaled
 
 
 class StackConfig(pipe_base.PipelineTaskConfig, pipelineConnections=StackConnections):
@@ -72,12 +85,16 @@ class StackConfig(pipe_base.PipelineTaskConfig, pipelineConnections=StackConnect
     minimumPixels = pex_config.Field(
         dtype=int, default=500, doc="Fewer pixels of one depth give no noise in the summary."
     )
+    writeScaled = pex_config.Field(
+        dtype=bool, default=False, doc="Write what each visit puts into the patch, too."
+    )
 
 
 @dataclass(frozen=True)
 class ScaledImage:
-    """One image, where it lies on the sky grid, its sky noise (counts) and its zero point."""
+    """One image of a visit, where it lies on the sky grid, its sky noise (counts) and zero point."""
 
+    visit: int
     pixels: NDArray[np.float32]
     origin: tuple[int, int]
     sky_noise: float
@@ -105,6 +122,7 @@ class StackTask(pipe_base.PipelineTask):
             for key in usable:
                 meta = tables[key].get().meta
                 yield ScaledImage(
+                    visit=key[0],
                     pixels=handles[key].get(),
                     origin=(meta["x0"], meta["y0"]),
                     sky_noise=meta["sky_noise"],
@@ -113,7 +131,11 @@ class StackTask(pipe_base.PipelineTask):
 
         result = self.run(images(), box)
         result.summary["visits"] = sorted({key[0] for key in usable})
-        butlerQC.put(result, outputRefs)
+        for name in ("coadd", "depth", "summary"):
+            butlerQC.put(getattr(result, name), getattr(outputRefs, name))
+        for ref in getattr(outputRefs, "scaled", ()):
+            if (scaled := result.scaled.get(ref.dataId["visit"])) is not None:
+                butlerQC.put(scaled, ref)
 
     def run(self, images: Iterable[ScaledImage], box: list[int]) -> pipe_base.Struct:
         """Stack the images over one patch.
@@ -127,12 +149,14 @@ class StackTask(pipe_base.PipelineTask):
 
         Returns
         -------
-        Struct with ``coadd``, ``depth`` and ``summary``, see the connections.
+        Struct with ``coadd``, ``depth`` and ``summary``, see the connections, and ``scaled`` by
+        visit, which is empty without `writeScaled`.
         """
         shape = (box[3] - box[1], box[2] - box[0])
         total = np.zeros(shape)
         weights = np.zeros(shape)
         depth = np.zeros(shape, dtype=np.uint8)
+        scaled: dict[int, NDArray[np.float32]] = {}
         for image in images:
             rows, columns = image.pixels.shape
             x0, y0 = image.origin
@@ -143,11 +167,13 @@ class StackTask(pipe_base.PipelineTask):
             scale = 10.0 ** (0.4 * (self.config.zeroPoint - image.zero_point))
             weight = (scale * image.sky_noise) ** -2.0
             here = np.s_[low - box[1] : high - box[1], left - box[0] : right - box[0]]
-            total[here] += (
-                weight * scale * image.pixels[low - y0 : high - y0, left - x0 : right - x0]
-            )
+            values = scale * image.pixels[low - y0 : high - y0, left - x0 : right - x0]
+            total[here] += weight * values
             weights[here] += weight
             depth[here] += 1
+            if self.config.writeScaled:
+                empty = np.full(shape, np.nan, dtype=np.float32)
+                scaled.setdefault(image.visit, empty)[here] = values
         with np.errstate(invalid="ignore", divide="ignore"):
             coadd = np.where(depth > 0, total / weights, np.nan).astype(np.float32)
         noise = {
@@ -162,7 +188,7 @@ class StackTask(pipe_base.PipelineTask):
             "mean_depth": float(depth.mean()),
         }
         self.log.info("Stacked up to %d images, %.0f %% covered", int(depth.max()), 100 * covered)
-        return pipe_base.Struct(coadd=coadd, depth=depth, summary=summary)
+        return pipe_base.Struct(coadd=coadd, depth=depth, summary=summary, scaled=scaled)
 
 
 def sky_sigma(values: NDArray[np.float32]) -> float:
