@@ -9,7 +9,7 @@ from cmd_daemon.api.errors import ApiError, not_found
 from cmd_daemon.api.service import Room
 from cmd_daemon.api.shapes import answer_message
 from cmd_daemon.engine.inputs import Located
-from cmd_daemon.hooks.ports import Held
+from cmd_daemon.hooks.placement import Held
 from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.decide import decide
 from cmd_daemon.kernel.draft import Refused

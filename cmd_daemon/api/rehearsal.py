@@ -10,27 +10,17 @@ import structlog
 from cmd_daemon.api.service import Room
 from cmd_daemon.engine.answers import words
 from cmd_daemon.engine.containment import contained
+from cmd_daemon.engine.inputs import UNTOLD, Located
 from cmd_daemon.engine.placing import SELECT_S, SET_SIZE
 from cmd_daemon.engine.splitting import ask_splitter, has_agent
-from cmd_daemon.hooks.facilities import InputsHeld, InputsRequest
-from cmd_daemon.hooks.ports import (
-    DataShare,
-    FacilityView,
-    Held,
-    PlacementRequest,
-    SplitRequest,
-)
+from cmd_daemon.hooks.facilities import InputsRequest
+from cmd_daemon.hooks.placement import FacilityView, PlacementRequest
+from cmd_daemon.hooks.ports import DataShare, SplitRequest
 from cmd_daemon.kernel.policy import StepPolicy
 from cmd_daemon.spec import CampaignPlan, WouldRun
 from cmd_daemon.spec.queries import joined
 
 log = structlog.get_logger()
-
-LOCATE_S = 60.0
-"""Seconds a locator may take."""
-
-Inputs = Mapping[str, tuple[Mapping[str, Held], Held]]
-"""By group: what each facility holds of its inputs, and how much there is."""
 
 
 class Rehearsal:
@@ -81,11 +71,12 @@ class Rehearsal:
                         now.setdefault(share.region, answer.facility)
         return answers
 
-    async def _inputs(self, policy: StepPolicy, shares: Sequence[DataShare]) -> Inputs:
-        """What facilities hold of the inputs; nothing if nobody asks for any or can tell."""
-        locator = next(iter(self._room.plugins.locators.values()), None)
+    async def _inputs(
+        self, policy: StepPolicy, shares: Sequence[DataShare]
+    ) -> Mapping[str, Located]:
+        """What facilities hold of the inputs; nothing if nobody asks for any."""
         plan = policy.placement
-        if locator is None or not plan.inputs:
+        if not plan.inputs:
             return {}
         requests = [
             InputsRequest(
@@ -97,14 +88,7 @@ class Rehearsal:
             )
             for share in shares
         ]
-        try:
-            told = await contained(
-                locator.locate(requests, plan.facilities, self._room.host), LOCATE_S
-            )
-            return {each.group: (each.held, _most(each)) for each in told if each.held}
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; nobody knows then
-            log.warning("inputs could not be located", problem=words(error))
-            return {}
+        return await self._room.engine.placing.inputs.ask(requests, plan.facilities)
 
     async def _select(
         self,
@@ -112,10 +96,10 @@ class Rehearsal:
         policy: StepPolicy,
         shares: Sequence[DataShare],
         regions: Mapping[str, str],
-        inputs: Inputs,
+        inputs: Mapping[str, Located],
     ) -> Sequence[WouldRun]:
         plan = policy.placement
-        sizes = {name: total.bytes for name, (_, total) in inputs.items()}
+        sizes = {name: each.total.bytes for name, each in inputs.items() if each.total is not None}
         selector = self._room.plugins.selectors.get(plan.algorithm)
         if selector is None:
             problem = f"no plugin brings the placement algorithm {plan.algorithm!r}"
@@ -145,10 +129,10 @@ class Rehearsal:
         policy: StepPolicy,
         share: DataShare,
         regions: Mapping[str, str],
-        inputs: Inputs,
+        inputs: Mapping[str, Located],
     ) -> PlacementRequest:
         plan, asked = policy.placement, policy.resources
-        held, total = inputs.get(share.name, ({}, None))
+        known = inputs.get(share.name, UNTOLD)
         return PlacementRequest(
             campaign=self._plan.name,
             step=step,
@@ -166,8 +150,8 @@ class Rehearsal:
             walltime_s=asked.walltime_s,
             stack=policy.stack,
             butler=policy.butler,
-            inputs=held,
-            inputs_total=total,
+            inputs=known.held,
+            inputs_total=known.total,
             params=plan.params,
         )
 
@@ -181,9 +165,3 @@ class Rehearsal:
             )
             for view in self._room.engine.placing.facility_views(set())
         ]
-
-
-def _most(told: InputsHeld) -> Held:
-    """What there is of a group's inputs: the most that any single facility holds."""
-    held = told.held.values()
-    return Held(max(each.files for each in held), max(each.bytes for each in held))

@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cmd_api.v1 import campaign_pb2, event_pb2, group_pb2, job_pb2, step_pb2
-from cmd_daemon.hooks.ports import Placement
+from cmd_daemon.hooks.placement import Placement
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
 from cmd_daemon.kernel.records import (
     AttemptRow,

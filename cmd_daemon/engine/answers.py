@@ -14,7 +14,8 @@ from typing import Any
 
 import structlog
 
-from cmd_daemon.hooks.ports import Factor, Progress
+from cmd_daemon.hooks.placement import Factor
+from cmd_daemon.hooks.ports import Progress
 from cmd_daemon.kernel.outcome import ErrorClass, Failure, Outcome, QuantaCount
 
 log = structlog.get_logger()

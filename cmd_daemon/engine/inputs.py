@@ -10,7 +10,8 @@ from cmd_daemon.engine.answers import MOST, Nonsense, words
 from cmd_daemon.engine.containment import contained
 from cmd_daemon.hooks.facilities import InputsHeld, InputsRequest
 from cmd_daemon.hooks.manager import Plugins
-from cmd_daemon.hooks.ports import Held, Host
+from cmd_daemon.hooks.placement import Held
+from cmd_daemon.hooks.ports import Host
 from cmd_daemon.kernel.entities import Group
 from cmd_daemon.kernel.view import View
 from cmd_daemon.spec.queries import joined
@@ -56,12 +57,22 @@ class Inputs:
         }
         if not asked:
             return {}
+        requests = [self._request(name, group) for name, group in asked.items()]
+        found = await self.ask(requests, facilities, seconds)
+        return {group.id: found[name] for name, group in asked.items()}
+
+    async def ask(
+        self,
+        requests: Sequence[InputsRequest],
+        facilities: Sequence[str],
+        seconds: float | None = None,
+    ) -> dict[str, Located]:
+        """What each facility holds of these inputs, by the requests' groups."""
         seconds = LOCATE_S if seconds is None else seconds
         locator = next(iter(self._plugins.locators.values()), None)
         if locator is None:
             problem = "no plugin can say where inputs are"
-            return {group.id: Located(problem=problem) for group in asked.values()}
-        requests = [self._request(name, group) for name, group in asked.items()]
+            return {each.group: Located(problem=problem) for each in requests}
         try:
             call = locator.locate(requests, facilities, self._host)
             answers = [_checked(each) for each in await contained(call, seconds)]
@@ -70,34 +81,9 @@ class Inputs:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             problem = words(f"locator {locator.name} failed: {str(error) or type(error).__name__}")
         else:
-            return self._sorted(asked, answers)
-        log.warning("inputs could not be located", groups=len(asked), problem=problem)
-        return {group.id: Located(problem=problem) for group in asked.values()}
-
-    def _sorted(
-        self, asked: Mapping[str, Group], answers: Sequence[InputsHeld]
-    ) -> dict[int, Located]:
-        found = {
-            group.id: Located(problem="the locator said nothing of this group")
-            for group in asked.values()
-        }
-        silent: dict[str, str] = {}
-        for answer in answers:
-            group = asked.get(answer.group)
-            if group is None:
-                continue
-            silent |= answer.unknown
-            problem = "; ".join(f"{name}: {why}" for name, why in sorted(answer.unknown.items()))
-            held = answer.held.values()
-            total = Held(
-                max((each.files for each in held), default=0),
-                max((each.bytes for each in held), default=0),
-            )
-            known = bool(total.files or not answer.unknown)
-            found[group.id] = Located(answer.held, total if known else None, problem)
-        for name, why in silent.items():
-            log.warning("a facility could not say which inputs it holds", facility=name, why=why)
-        return found
+            return _sorted(requests, answers)
+        log.warning("inputs could not be located", groups=len(requests), problem=problem)
+        return {each.group: Located(problem=problem) for each in requests}
 
     def _name(self, group: Group) -> str:
         return self._view.group_name(group)
@@ -111,6 +97,27 @@ class Inputs:
             datasets=policy.placement.inputs,
             where=joined(policy.where, str(json.loads(group.share).get("where") or "")),
         )
+
+
+def _sorted(requests: Sequence[InputsRequest], answers: Sequence[InputsHeld]) -> dict[str, Located]:
+    unsaid = Located(problem="the locator said nothing of this group")
+    found = {each.group: unsaid for each in requests}
+    silent: dict[str, str] = {}
+    for answer in answers:
+        if answer.group not in found:
+            continue
+        silent |= answer.unknown
+        problem = "; ".join(f"{name}: {why}" for name, why in sorted(answer.unknown.items()))
+        held = answer.held.values()
+        total = Held(
+            max((each.files for each in held), default=0),
+            max((each.bytes for each in held), default=0),
+        )
+        known = bool(total.files or not answer.unknown)
+        found[answer.group] = Located(answer.held, total if known else None, problem)
+    for name, why in silent.items():
+        log.warning("a facility could not say which inputs it holds", facility=name, why=why)
+    return found
 
 
 def _checked(given: object) -> InputsHeld:

@@ -18,7 +18,8 @@ from cmd_daemon.engine.pace import Pace
 from cmd_daemon.engine.questions import Live, Questions
 from cmd_daemon.engine.regions import Regions
 from cmd_daemon.hooks.manager import Plugins
-from cmd_daemon.hooks.ports import FacilityInfo, FacilityView, Host, Placement
+from cmd_daemon.hooks.placement import FacilityView, Placement
+from cmd_daemon.hooks.ports import FacilityInfo, Host
 from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.entities import Group
 from cmd_daemon.kernel.records import AttemptRow, PlacedBefore
@@ -73,7 +74,7 @@ class Placing:
         self._decided = decided
         self._pace = Pace()
         self._where = Regions(view)
-        self._inputs = Inputs(view, plugins, host)
+        self.inputs = Inputs(view, plugins, host)
         self._questions = Questions(view, facilities, live, self._where, self._pace, clock)
         self._ready: dict[str, dict[int, None]] = {}
         self._busy: set[str] = set()
@@ -164,7 +165,7 @@ class Placing:
             problem = f"no plugin brings the placement algorithm {algorithm!r}"
             self._refuse(groups, algorithm, problem, permanent=True)
             return
-        located = await self._inputs.locate(groups, self._questions.facilities_of(groups))
+        located = await self.inputs.locate(groups, self._questions.facilities_of(groups))
         # A person may have moved some of them while the inputs were looked for.
         groups = [self._view.groups[g.id] for g in groups if g.id in self._view.groups]
         requests = [self._questions.request(group, located.get(group.id)) for group in groups]
@@ -292,7 +293,7 @@ class Placing:
         wanted = dict.fromkeys(self._questions.facilities_of([group]))
         if at is not None:
             wanted[at] = None
-        located = (await self._inputs.locate([group], list(wanted), ASIDE_S)).get(group.id, UNTOLD)
+        located = (await self.inputs.locate([group], list(wanted), ASIDE_S)).get(group.id, UNTOLD)
         why = "a person asks to move it there" if at is not None else ""
         request = self._questions.request(group, located, at, why, exclude)
         views = self._questions.facility_views({group.campaign_id})

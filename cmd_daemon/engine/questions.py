@@ -9,7 +9,8 @@ from cmd_daemon.engine.inputs import Located
 from cmd_daemon.engine.pace import Pace
 from cmd_daemon.engine.regions import Regions
 from cmd_daemon.hooks.facilities import Storage
-from cmd_daemon.hooks.ports import FacilityInfo, FacilityView, Link, PlacementRequest, Queue
+from cmd_daemon.hooks.placement import FacilityView, Link, PlacementRequest
+from cmd_daemon.hooks.ports import FacilityInfo, Queue
 from cmd_daemon.kernel.entities import Group
 from cmd_daemon.kernel.view import View
 

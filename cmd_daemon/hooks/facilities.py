@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cmd_daemon.hooks.ports import FacilityInfo, Held, Host
+from cmd_daemon.hooks.placement import Held
+from cmd_daemon.hooks.ports import FacilityInfo, Host
 
 
 @dataclass(frozen=True, slots=True)

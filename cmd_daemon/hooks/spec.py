@@ -11,14 +11,8 @@ import pluggy
 from pydantic import BaseModel
 
 from cmd_daemon.hooks.facilities import FacilityProbe, InputLocator
-from cmd_daemon.hooks.ports import (
-    AgentFactory,
-    DriverFactory,
-    EventObserver,
-    Notifier,
-    Selector,
-    Splitter,
-)
+from cmd_daemon.hooks.placement import Selector
+from cmd_daemon.hooks.ports import AgentFactory, DriverFactory, EventObserver, Notifier, Splitter
 from cmd_daemon.hooks.review import CampaignReview, GroupReview
 from cmd_daemon.hooks.transports import TransportFactory
 from cmd_daemon.kernel.policy import JobTemplate

@@ -7,7 +7,8 @@ plugin manager. It brings the drivers `fake` and `null`, and a splitter, a selec
 from collections.abc import Iterable
 
 from cmd_daemon.hooks.facilities import FacilityProbe
-from cmd_daemon.hooks.ports import DriverFactory, Selector, Splitter
+from cmd_daemon.hooks.placement import Selector
+from cmd_daemon.hooks.ports import DriverFactory, Splitter
 from cmd_daemon.hooks.spec import hookimpl
 from cmd_daemon.testing.fake_driver import FakeDriverFactory
 from cmd_daemon.testing.fake_planning import FakeSelector, FakeSplitter

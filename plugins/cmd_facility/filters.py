@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cmd_daemon.hooks import FacilityView, Factor, PlacementRequest
-from cmd_daemon.hooks.ports import Held, Queue
+from cmd_daemon.hooks.placement import Held
+from cmd_daemon.hooks.ports import Queue
 
 PEAK = 10
 """Most bytes a group writes for each byte it reads, where nobody has estimated it: peak intermediates

@@ -9,7 +9,7 @@ docstring says why. What is not known weighs 1.
 import math
 from collections.abc import Iterable
 
-from cmd_daemon.hooks.ports import Held, Link
+from cmd_daemon.hooks.placement import Held, Link
 
 SLACK = 0.005
 """The share of a campaign's groups by which a facility may be off its target before that outweighs a

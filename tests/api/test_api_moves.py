@@ -10,7 +10,8 @@ from cm_client import InvalidArgument, NotFound, StateRefused
 from cmd_api.v1 import group_pb2 as pb
 from cmd_daemon.config import Config
 from cmd_daemon.hooks.facilities import InputsHeld, InputsRequest
-from cmd_daemon.hooks.ports import Held, Host
+from cmd_daemon.hooks.placement import Held
+from cmd_daemon.hooks.ports import Host
 from cmd_daemon.testing.world import Behaviour
 
 FILE = """\

@@ -10,7 +10,8 @@ from api_house import House, config, serving
 from cmd_api.v1 import campaign_pb2 as pb
 from cmd_daemon.config import Config
 from cmd_daemon.hooks.facilities import InputsHeld, InputsRequest
-from cmd_daemon.hooks.ports import Held, Host
+from cmd_daemon.hooks.placement import Held
+from cmd_daemon.hooks.ports import Host
 
 FILE = """\
 campaign: chain

@@ -25,7 +25,6 @@ from cmd_api.v1 import (
 )
 from cmd_daemon import hooks
 from cmd_daemon.config import Config, DaemonSection, FacilitySection, read_config
-from cmd_daemon.hooks import ports
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.kernel import states
 from cmd_daemon.observe.metrics import registry
@@ -64,11 +63,11 @@ def test_every_name_of_the_plugin_api_is_in_the_guide() -> None:
     assert set(hooks.__all__) - unsaid - words == set()
 
 
-@pytest.mark.parametrize("port", ["Driver", "Host", "Agent", "Splitter", "Selector"])
+@pytest.mark.parametrize("port", ["Driver", "Host", "Agent", "Splitter", "Selector", "Transport"])
 def test_every_method_of_a_port_is_in_the_guide(port: str) -> None:
     methods = {
         name
-        for name, _ in inspect.getmembers(getattr(ports, port), inspect.isfunction)
+        for name, _ in inspect.getmembers(getattr(hooks, port), inspect.isfunction)
         if not name.startswith("_")
     }
     assert methods, port

@@ -27,7 +27,8 @@ from cmd_daemon.hooks import (
     SplitRequest,
     Verb,
 )
-from cmd_daemon.hooks.ports import CommittedEvent, Factor, Host, JobOrder, JobRef
+from cmd_daemon.hooks.placement import Factor
+from cmd_daemon.hooks.ports import CommittedEvent, Host, JobOrder, JobRef
 from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.outcome import Failure, QuantaCount
 from cmd_daemon.kernel.policy import PlacementPlan, SplitPlan

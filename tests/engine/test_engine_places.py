@@ -8,7 +8,8 @@ from cmd_daemon.engine.pace import MINUTE, Pace
 from cmd_daemon.engine.questions import Questions
 from cmd_daemon.engine.regions import Regions
 from cmd_daemon.hooks import Storage
-from cmd_daemon.hooks.ports import Link, Queue
+from cmd_daemon.hooks.placement import Link
+from cmd_daemon.hooks.ports import Queue
 from cmd_daemon.kernel.entities import Campaign, Group, Step
 from cmd_daemon.kernel.policy import PlacementPlan, StepPolicy
 from cmd_daemon.kernel.records import PlacedBefore

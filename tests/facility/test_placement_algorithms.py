@@ -19,7 +19,7 @@ from placement_cases import (
 )
 
 from cmd_daemon.hooks import CampaignReview, Placement, StepPolicy
-from cmd_daemon.hooks.ports import Held, Link
+from cmd_daemon.hooks.placement import Held, Link
 from cmd_daemon.kernel.policy import PlacementPlan
 from cmd_facility.pins import read_pin
 from cmd_facility.plugin import cmd_validate_campaign

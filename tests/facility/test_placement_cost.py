@@ -9,7 +9,7 @@ import pytest
 from placement_cases import GB, NAMES, REQUEST, SHARES, TB, queue, three
 
 from cmd_daemon.hooks import PlacementRequest
-from cmd_daemon.hooks.ports import Held, Link
+from cmd_daemon.hooks.placement import Held, Link
 from cmd_facility.selector import FacilitySelector
 
 SET = 1000

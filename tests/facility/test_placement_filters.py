@@ -6,7 +6,7 @@ import pytest
 from placement_cases import GB, SHARES, TB, counted, factor, many, place, queue, select, three, view
 
 from cmd_daemon.hooks import Placement
-from cmd_daemon.hooks.ports import Held, Link
+from cmd_daemon.hooks.placement import Held, Link
 
 TOTAL = Held(100, TB)
 HAVE_ALL = {"USDF": TOTAL, "FrDF": TOTAL, "UKDF": TOTAL}

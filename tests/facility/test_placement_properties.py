@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from placement_cases import GB, REQUEST, TB, queue, view
 
 from cmd_daemon.hooks import FacilityView, Placement, PlacementRequest
-from cmd_daemon.hooks.ports import Held, Link
+from cmd_daemon.hooks.placement import Held, Link
 from cmd_facility.pins import read_pin
 from cmd_facility.selector import FacilitySelector
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmd_daemon.hooks.ports import Held, Link
+from cmd_daemon.hooks.placement import Held, Link
 from cmd_facility import weights
 
 TB = 10**12
