@@ -21,6 +21,14 @@ are about ten times the raws. An estimate of ours, not a measured number."""
 NOTHING = Held(0, 0)
 
 
+def amount(size: float) -> str:
+    """Bytes for people: `4.0 GB`, `512.0 kB`; decimal units, as disks and links are sold."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size:.0f} B"
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """Which facilities could run a request, and every filter that says so.
@@ -192,14 +200,14 @@ def storage_filter(
     if need is None:
         return not_judged(name, "storage", "nobody has estimated the group's bytes"), False
     if view.total_bytes is not None and need > view.total_bytes:
-        words = f"{_gb(need)} needed, all its storage is {_gb(view.total_bytes)}"
+        words = f"{amount(need)} needed, all its storage is {amount(view.total_bytes)}"
         return failed(name, "storage", words), True
     if view.free_bytes is None:
         return not_judged(name, "storage", "its free space is not known"), False
     claims = view.claimed_bytes + claimed
     if need <= view.free_bytes - claims:
         return passed(name, "storage"), False
-    words = f"{_gb(need)} needed, {_gb(view.free_bytes)} free, of which {_gb(claims)} are claimed"
+    words = f"{amount(need)} needed, {amount(view.free_bytes)} free, of which {amount(claims)} are claimed"
     return failed(name, "storage", words), False
 
 
@@ -216,7 +224,7 @@ def _judge(facility: str, name: str, good: bool, detail: str) -> Factor:
 def _limit_filters(request: PlacementRequest, view: FacilityView) -> list[Factor]:
     """Against the configuration's limits, where the memory classes are not known."""
     info = view.info
-    memory = f"{_gb(request.memory)} of memory asked for, it has {_gb(info.memory)}"
+    memory = f"{amount(request.memory)} of memory asked for, it has {amount(info.memory)}"
     cores = f"{request.cores} cores asked for, it has {info.cores}"
     wall = f"{request.walltime_s:g} s of wall time asked for, it allows {info.walltime_s:g} s"
     return [
@@ -232,7 +240,7 @@ def _class_filters(request: PlacementRequest, view: FacilityView) -> list[Factor
     name, classes = view.info.name, view.queues
     found = []
     most = max(queue.memory for queue in classes)
-    memory = f"{_gb(request.memory)} of memory asked for, its largest class has {_gb(most)}"
+    memory = f"{amount(request.memory)} of memory asked for, its largest class has {amount(most)}"
     found.append(_judge(name, "memory", request.memory <= most, memory))
     classes = tuple(queue for queue in classes if queue.memory >= request.memory) or classes
     widest = max(queue.cores for queue in classes)
@@ -257,7 +265,3 @@ def fitting_queues(request: PlacementRequest, view: FacilityView) -> tuple[Queue
         and queue.cores >= request.cores
         and queue.walltime_s >= request.walltime_s
     )
-
-
-def _gb(amount: float) -> str:
-    return f"{amount / 1e9:.1f} GB"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cmd_daemon.hooks import FacilityView, Factor, PlacementRequest
 from cmd_facility import weights
-from cmd_facility.filters import NOTHING, not_judged, sources
+from cmd_facility.filters import NOTHING, amount, not_judged, sources
 from cmd_facility.tally import Tally
 
 LEAST = 1e-300
@@ -130,7 +130,7 @@ def _locality(request: PlacementRequest, name: str) -> Factor:
     held = request.inputs.get(name, NOTHING)
     words = (
         f"{held.files} of {total.files} input files and "
-        f"{held.bytes / 1e9:.1f} of {total.bytes / 1e9:.1f} GB there"
+        f"{amount(held.bytes)} of {amount(total.bytes)} there"
     )
     return Factor(name, "locality", _round(weights.locality_weight(held, total)), True, words)
 
@@ -153,7 +153,7 @@ def _network(request: PlacementRequest, view: FacilityView) -> Factor:
     value = weights.network_weight(missing, ways)
     if value is None:
         return not_judged(name, "network", "no link to it has been measured")
-    words = f"{missing / 1e9:.1f} GB have to come"
+    words = f"{amount(missing)} have to come"
     return Factor(name, "network", _round(value), True, words)
 
 

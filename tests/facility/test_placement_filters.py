@@ -119,17 +119,17 @@ async def test_room_for_the_peak() -> None:
     inputs = {"USDF": TOTAL}
     found = await place([view("USDF", free_bytes=9 * TB)], inputs=inputs, inputs_total=TOTAL)
     assert (found.facility, found.permanent) == (None, False)
-    assert needs(found) == "10000.0 GB needed, 9000.0 GB free, of which 0.0 GB are claimed"
+    assert needs(found) == "10.0 TB needed, 9.0 TB free, of which 0 B are claimed"
     found = await place(
         [view("USDF", free_bytes=9 * TB, claimed_bytes=4 * TB)], output_bytes=6 * TB
     )
     assert (found.facility, found.permanent) == (None, False)
-    assert "4000.0 GB are claimed" in needs(found)
+    assert "4.0 TB are claimed" in needs(found)
     found = await place(
         [view("USDF", free_bytes=9 * TB, total_bytes=20 * TB)], output_bytes=30 * TB
     )
     assert (found.facility, found.permanent) == (None, True)
-    assert needs(found) == "30000.0 GB needed, all its storage is 20000.0 GB"
+    assert needs(found) == "30.0 TB needed, all its storage is 20.0 TB"
     found = await place(
         [view("USDF", free_bytes=2 * TB, links={"FrDF": Link()})],
         inputs={"FrDF": TOTAL},
