@@ -1,20 +1,22 @@
 # One entry for people and for CI. Everything is made below this folder: .venv (daemon, clients, tools),
-# .venv-rubin (the Rubin stack of the demo facilities), build/ (what runs leave behind).
+# .venv-rubin (the Rubin stack of the demo facilities), .venv-rucio (a Rucio server for its tests),
+# build/ (what runs leave behind).
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUBIN := .venv-rubin
+RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo serve test check test-arc bench proto rubin clean
+.PHONY: help demo serve demo-small test check test-arc test-rucio bench proto rubin rucio clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.daemon: pyproject.toml proto/build_hook.py $(wildcard proto/cmd_api/v1/*.proto)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install $(PIP_FLAGS) --editable .
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[ssh]'
 	@touch $@
 
 .venv/.dev: .venv/.daemon
@@ -26,13 +28,23 @@ $(RUBIN)/.stack: requirements-rubin.txt
 	$(RUBIN)/bin/python -m pip install $(PIP_FLAGS) --requirement requirements-rubin.txt
 	@touch $@
 
+$(RUCIO)/.server: requirements-rucio.txt
+	@test -x $(RUCIO)/bin/python || $(PYTHON) -m venv $(RUCIO)
+	$(RUCIO)/bin/python -m pip install $(PIP_FLAGS) --requirement requirements-rucio.txt
+	@touch $@
+
+rucio: $(RUCIO)/.server  ## install the Rucio server of test-rucio
+
 rubin: $(RUBIN)/.stack  ## install the Rubin stack of the demo facilities
 
-demo: .venv/.daemon $(RUBIN)/.stack  ## run a real campaign to its end and check it against the truth
-	$(BIN)/python examples/demo/run.py
+demo: .venv/.daemon $(RUBIN)/.stack  ## the full chain: a campaign over three facilities, checked against the truth
+	$(BIN)/python examples/full-chain/run.py
 
 serve: .venv/.daemon  ## run the daemon of the last demo again, to look around
-	$(BIN)/python examples/demo/run.py --serve
+	$(BIN)/python examples/full-chain/run.py --serve
+
+demo-small: .venv/.daemon $(RUBIN)/.stack  ## the same sky in small at one facility, in a minute
+	$(BIN)/python examples/demo/run.py
 
 check: .venv/.dev  ## lint, types, room rules, contract
 	$(BIN)/ruff check .
@@ -47,6 +59,9 @@ test: check $(RUBIN)/.stack  ## everything that must hold: check and all tests
 
 test-arc: .venv/.dev  ## scripts through a real A-REX from Debian (root, two minutes)
 	tests/housekeeping/real_arex.sh $(CURDIR)/$(BIN)/python
+
+test-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## a real Rucio from nothing: server, daemons, transfers, messages
+	$(PYTEST) tests/rucio
 
 bench: .venv/.dev  ## speed and memory, as a table and in build/bench.json
 	$(BIN)/python tests/bench/run.py

@@ -30,7 +30,7 @@ _FIXED = {
     "split": "its groups exist already",
     "where": "its groups exist already",
     "pipeline": "its groups would be made by two pipelines",
-    **dict.fromkeys(("gather", "scatter", "keep", "archive", "discard"), _HAVE_JOBS),
+    **dict.fromkeys(("stage", "gather", "scatter", "keep", "archive", "discard"), _HAVE_JOBS),
 }
 """Fields of a step that are fixed once its groups exist, with the reason."""
 

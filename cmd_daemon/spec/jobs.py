@@ -1,6 +1,6 @@
 """The jobs that each group of a step has, in the order of their chain.
 
-gather -> before scripts -> process -> collect -> scatter -> keep -> archive -> after scripts ->
+stage -> gather -> before scripts -> process -> collect -> scatter -> keep -> archive -> after scripts ->
 purge; what a step does not ask for is left out.
 """
 
@@ -29,6 +29,8 @@ def job_templates(
         return ()
     everywhere = {"facilities": list(facilities)}
     jobs: list[JobTemplate] = []
+    if step.stage is not None:
+        jobs += _moves("stage", {**_given(step.stage), **everywhere})
     if step.gather is not None:
         gathered = {**_given(step.gather), "at": step.at, "collections": list(origins)}
         jobs += _moves("gather", {**gathered, **everywhere})
@@ -43,6 +45,8 @@ def job_templates(
         jobs += _moves("keep", {**_given(step.keep), **everywhere})
     if made and step.archive is not None:
         params = {**_given(step.archive), **everywhere}
+        if step.archive.datasets is None and step.discard:
+            params["without"] = list(step.discard)  # what is thrown away is not put into an archive
         if step.archive.bundle is not None:
             jobs.append(JobTemplate("archive-bundle", JobKind.BUNDLE, params))
         jobs.append(JobTemplate("archive-register", JobKind.REGISTER, params))

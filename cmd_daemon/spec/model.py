@@ -230,6 +230,13 @@ class SplitSection(BaseModel):
     """The facility whose Butler is asked."""
 
 
+class StageSection(Section):
+    """Inputs to bring to the group's facility from the others, where it does not hold them."""
+
+    datasets: SomeNames
+    """Dataset types, looked for in the step's input collections and narrowed to the group's data."""
+
+
 class GatherSection(Section):
     """Outputs to bring to the step's facility from every facility that made some."""
 
@@ -293,6 +300,8 @@ class StepSection(Section):
     """The facility where the whole step runs."""
     placement: PlacementSection | None = None
     """Which facility runs which group of this step: merged key by key with the campaign's."""
+    stage: StageSection | None = None
+    """Inputs to bring to each group's facility from the others."""
     gather: GatherSection | None = None
     """Outputs of earlier steps to bring to this step's facility."""
     scatter: ScatterSection | None = None

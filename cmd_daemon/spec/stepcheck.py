@@ -265,6 +265,7 @@ class StepCheck:
         step = self._step
         lists: list[tuple[Path, Iterable[str]]] = [
             (("discard",), step.discard or []),
+            (("stage", "datasets"), step.stage.datasets if step.stage else []),
             (("gather", "datasets"), step.gather.datasets if step.gather else []),
             (("scatter", "datasets"), step.scatter.datasets if step.scatter else []),
             (("keep", "datasets"), step.keep.datasets if step.keep else []),

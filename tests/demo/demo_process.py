@@ -84,6 +84,7 @@ class Demo:
         assert found is not None
         return subprocess.run(
             [CM, "--address", f"unix:{found[1]}", *words],
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,

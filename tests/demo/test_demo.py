@@ -3,17 +3,13 @@
 import json
 import os
 import random
-import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from demo_process import CM, ROOT, Demo
+from demo_process import Demo
 
-DEMO = ROOT / "examples" / "demo" / "run.py"
 KILLS = 5
 
 
@@ -21,56 +17,6 @@ KILLS = 5
 def demo_dir(tmp_path: Path) -> Path:
     """The demo's working directory."""
     return tmp_path / "work"
-
-
-def readme_commands() -> list[str]:
-    """The commands of the README that follow its demo."""
-    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    assert all(line.startswith("$ ") for line in lines), lines
-    return [line[2:].partition("#")[0].strip() for line in lines]
-
-
-def try_the_readme(work: Path) -> None:
-    """Every `cm` command of the README works on the demo that has just ended."""
-    served = subprocess.Popen(
-        [sys.executable, DEMO, "--serve", "--workdir", work],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    found = re.search(r'socket = "(.*)"', (work / "cmd-daemon.toml").read_text())
-    assert found is not None
-    environment = {
-        **os.environ,
-        "PATH": f"{CM.parent}:{os.environ['PATH']}",
-        "CM_ADDRESS": f"unix:{found[1]}",
-    }
-    try:
-        deadline = time.monotonic() + 60
-        while subprocess.run(["cm", "daemon"], env=environment, capture_output=True).returncode:
-            assert time.monotonic() < deadline, "the demo's daemon does not answer"
-            time.sleep(0.2)
-        tried = [command for command in readme_commands() if command.startswith("cm ")]
-        assert len(tried) >= 6
-        for command in tried:
-            done = subprocess.run(
-                command.split(), env=environment, cwd=ROOT, capture_output=True, text=True
-            )
-            assert done.returncode == 0, f"{command}: {done.stderr}"
-            assert done.stdout.strip(), f"{command} says nothing"
-    finally:
-        served.terminate()
-        served.wait(30)
-
-
-def test_readme_names_only_targets_that_exist() -> None:
-    """Each `make` command of the README is a target of the Makefile; the demo target runs the demo."""
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
-    named = {command.split()[1] for command in readme_commands() if command.startswith("make ")}
-    assert {"demo", "test", "bench"} <= named <= targets
-    assert "examples/demo/run.py\n" in makefile
 
 
 @pytest.mark.timeout(600)
@@ -109,7 +55,6 @@ def test_stopped_and_killed_the_demo_still_agrees_with_the_truth(
     said = second.text()
     assert "The result agrees with the truth." in said
     assert "demo is ACCEPTED" in said
-    try_the_readme(demo_dir)
     keys = (demo_dir / "attempts" / "ledger").read_text().split()
     assert keys, "the ledger of starts is empty"
     assert len(keys) == len(set(keys)), f"an attempt was started twice (seed {seed}): {keys}"

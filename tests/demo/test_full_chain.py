@@ -1,13 +1,25 @@
 """The full chain as its users run it, with one of everything killed on the way."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from chain_process import FACILITIES, Chain, moving, sent_not_ingested
+from demo_process import ROOT
+from readme import readme_commands
 
 FAR = "UKDF"
+
+
+def test_readme_names_only_targets_that_exist() -> None:
+    """Each `make` command of the README is a target of the Makefile; the demo target runs the chain."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
+    named = {command.split()[1] for command in readme_commands() if command.startswith("make ")}
+    assert {"demo", "test", "bench"} <= named <= targets
+    assert "examples/full-chain/run.py\n" in makefile
 
 
 @pytest.mark.timeout(900)
@@ -51,7 +63,8 @@ def test_killed_and_cut_off_the_chain_still_agrees_with_the_truth(tmp_path: Path
 
 
 def ask(place: Path) -> None:
-    """`cm why`, `cm facilities` and `cm nexus` answer for all of a finished campaign."""
+    """`cm why`, `cm facilities`, `cm nexus` and every command of the README answer for all of a
+    finished campaign."""
     chain = Chain(place, "--serve")
     try:
         chain.wait_for(lambda: chain.told("daemon") is not None, "an answer of the daemon")
@@ -61,6 +74,12 @@ def ask(place: Path) -> None:
             why = chain.cm("why", f"full-chain/{group}")
             assert why.returncode == 0, why.stderr
             assert "Placed: " in why.stdout, why.stdout
+        tried = [command for command in readme_commands() if command.startswith("cm ")]
+        assert len(tried) >= 6
+        for command in tried:
+            shown = chain.cm(*command.split()[1:])
+            assert shown.returncode == 0, f"{command}: {shown.stderr}"
+            assert shown.stdout.strip(), f"{command} says nothing"
         looked = chain.cm("facilities")
         assert looked.returncode == 0, looked.stderr
         assert all(name in looked.stdout for name in FACILITIES)

@@ -16,7 +16,7 @@ butler: {repo: main, inputs: [raw/all], output: u/c}
 facilities: [USDF, FrDF, UKDF]
 placement: {region: tract}
 steps:
-  check: {before: [{script: s}], split: {by: tract, values: [1]}}
+  check: {stage: {datasets: [raw]}, before: [{script: s}], split: {by: tract, values: [1]}}
   stars: {after: [check], pipeline: p, split: {by: tract, values: [1]}}
   solve:
     after: [stars]
@@ -55,13 +55,20 @@ def movements(step: str, group: str, facility: str) -> dict[str, Movement]:
             template=template,
             attempt=1,
             facility=facility,
-            share={"name": group},
+            share={"name": group, "where": f"tract = {group}"},
             runs=runs,
         )
         for template in policy.jobs
         if template.kind in STAGES
     ]
     return {order.job: movement_of(order) for order in orders}
+
+
+def test_a_stage_brings_inputs_of_the_groups_own_data_from_the_others() -> None:
+    stage = movements("check", "1", "FrDF")["stage-transfer"]
+    assert (stage.sources, stage.destinations) == (("USDF", "UKDF"), ("FrDF",))
+    assert (stage.collections, stage.datasets) == (("raw/all",), ("raw",))
+    assert stage.where == "tract = 1"
 
 
 def test_a_seq_point_gathers_from_all_and_scatters_to_the_others() -> None:
@@ -101,6 +108,7 @@ def test_each_group_keeps_archives_and_purges_its_own(facility: str) -> None:
     assert found["keep-ingest"].destinations == ("USDF",)
     archive = found["archive-transfer"]
     assert (archive.destinations, archive.bundle, archive.datasets) == (("USDF_TAPE",), "zip", None)
+    assert archive.without == ("warp",)
     assert archive.facilities == ("USDF", "FrDF", "UKDF")
     purge = found["purge"]
     assert (purge.datasets, purge.closed) == (("warp",), ("keep", "archive"))

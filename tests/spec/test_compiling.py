@@ -78,6 +78,7 @@ def test_every_key_of_a_step() -> None:
             where: band = 'r' OR band = 'i'
             at: USDF
             optional: true
+            stage: {datasets: [raw]}
             gather: {datasets: [star], by: tract}
             scatter: {datasets: [zp], by: visit}
             resources: {memory: 4 GiB, cores: 2, walltime: 3 h, processes: 8}
@@ -93,6 +94,7 @@ def test_every_key_of_a_step() -> None:
     )
     policy = plan.steps["a"]
     assert [j.name for j in policy.jobs] == [
+        "stage-register", "stage-transfer", "stage-ingest",
         "gather-register", "gather-transfer", "gather-ingest", "before-1", "process", "collect",
         "scatter-register", "scatter-transfer", "scatter-ingest",
         "keep-register", "keep-transfer", "keep-ingest",
@@ -116,7 +118,9 @@ def test_every_key_of_a_step() -> None:
         "datasets": ["star"], "by": "tract", "at": "USDF", "collections": []
     }  # fmt: skip
     assert _moved(jobs["keep-transfer"]) == {"datasets": ["object"], "at": "UKDF"}
-    assert _moved(jobs["archive-bundle"]) == {"rse": "TAPE", "bundle": "zip"}
+    assert _moved(jobs["archive-bundle"]) == {
+        "rse": "TAPE", "bundle": "zip", "without": ["warp"]
+    }  # fmt: skip
     assert jobs["purge"].params == {"datasets": ["warp"], "closed": ["keep", "archive"]}
     assert policy.where == "(instrument = 'HSC') AND (band = 'r' OR band = 'i')"
     assert policy.split == SplitPlan("values", {"by": "visit", "ranges": ["1..9"], "size": 3})

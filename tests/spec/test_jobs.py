@@ -15,6 +15,7 @@ def params(**step: object) -> dict[str, dict[str, object]]:
 def test_every_movement_knows_the_facilities_of_the_campaign() -> None:
     found = params(
         at="USDF",
+        stage={"datasets": ["raw"]},
         gather={"datasets": ["star"]},
         scatter={"datasets": ["zp"], "by": "visit"},
         keep={"datasets": ["object"], "at": "UKDF"},
@@ -24,11 +25,15 @@ def test_every_movement_knows_the_facilities_of_the_campaign() -> None:
     everywhere = {"facilities": list(FACILITIES)}
     gather = {"datasets": ["star"], "at": "USDF", "collections": ["out/b", "out/a"]}
     for stage in ("register", "transfer", "ingest"):
+        assert found[f"stage-{stage}"] == {"datasets": ["raw"], **everywhere}
         assert found[f"gather-{stage}"] == {**gather, **everywhere}
         assert found[f"scatter-{stage}"] == {"datasets": ["zp"], "by": "visit", **everywhere}
         assert found[f"keep-{stage}"] == {"datasets": ["object"], "at": "UKDF", **everywhere}
     for stage in ("bundle", "register", "transfer"):
-        assert found[f"archive-{stage}"] == {"rse": "TAPE", "bundle": "zip", **everywhere}
+        assert found[f"archive-{stage}"] == {
+            **{"rse": "TAPE", "bundle": "zip", "without": ["warp"]},
+            **everywhere,
+        }
     assert found["purge"] == {"datasets": ["warp"], "closed": ["keep", "archive"]}
 
 

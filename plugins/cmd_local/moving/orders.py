@@ -36,10 +36,10 @@ class Movement:
     """One job of a movement.
 
     `name` is stage, gather, scatter, keep, archive or purge. `facilities` are all of the campaign,
-    `collections` those to search at the sources, `datasets` the dataset types (None: all), `where`
-    the data query that narrows a stage, `runs` the group's own RUN collections. `at` is where a keep
-    goes, `rse` where an archive goes, `closed` the movements whose books must be closed before a
-    purge.
+    `collections` those to search at the sources, `datasets` the dataset types (None: all but those
+    of `without`), `where` the data query that narrows a stage, `runs` the group's own RUN
+    collections. `at` is where a keep goes, `rse` where an archive goes, `closed` the movements whose
+    books must be closed before a purge.
     """
 
     order: JobOrder
@@ -48,6 +48,7 @@ class Movement:
     facilities: tuple[str, ...]
     collections: tuple[str, ...]
     datasets: tuple[str, ...] | None
+    without: tuple[str, ...]
     runs: tuple[str, ...]
     by: str | None = None
     at: str | None = None
@@ -126,6 +127,7 @@ def movement_of(order: JobOrder) -> Movement:
         facilities=facilities,
         collections=collections,
         datasets=None if datasets is None else _texts(params, "datasets"),
+        without=_texts(params, "without"),
         runs=tuple(order.former_runs),
         by=params.get("by"),
         at=params.get("at"),

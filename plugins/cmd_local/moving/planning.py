@@ -34,7 +34,8 @@ async def make_manifest(movement: Movement, butlers: Butlers) -> Manifest:
                 source, (collection,), movement.datasets, movement.where
             ):
                 data = _data_of(told)
-                if told["uuid"] not in seen and data not in local:
+                wanted = told["type"] not in movement.without
+                if wanted and told["uuid"] not in seen and data not in local:
                     seen.add(told["uuid"])
                     found.items.append(Item(**told))
                     if movement.name == "stage":  # what is of the same data is needed once

@@ -1,0 +1,41 @@
+"""A Rucio for the tests of this directory; they run only where they are asked for by their path."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PARTS = ("url", "transfers", "daemons")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave this directory out unless the command line names it: it needs an installed Rucio."""
+    for argument in config.args:
+        asked = Path(config.invocation_params.dir, argument.split("::")[0]).resolve()
+        if asked == HERE or HERE in asked.parents:
+            return None
+    return True if collection_path.name.startswith("test_") else None
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Site"]:  # noqa: F821
+    """The running site, for all tests."""
+    from rucio_site import Site
+    from rucio_site.processes import listens
+
+    place = Site(tmp_path_factory.mktemp("rucio"))
+    with place:
+        ports = [int(place.addresses[name].rpartition(":")[2]) for name in PARTS]
+        assert all(listens(port) for port in ports)
+        yield place
+        print(place.log(), file=sys.stderr)
+    assert not any(listens(port) for port in ports)
+
+
+@pytest.fixture
+def rucio(site: "Site") -> Iterator["Site"]:  # noqa: F821
+    """The site for one test, which finds it without work and without faults."""
+    yield site
+    site.sweep()

@@ -1,0 +1,7 @@
+"""A real Rucio that is started from nothing and torn down again, for tests and demonstrations."""
+
+from rucio_site.processes import SiteError, until
+from rucio_site.rses import DISKS, SCOPE, TAPES, add_scope
+from rucio_site.site import Site
+
+__all__ = ["DISKS", "SCOPE", "TAPES", "Site", "SiteError", "add_scope", "until"]
