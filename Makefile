@@ -9,7 +9,7 @@ RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo serve demo-small test check test-arc test-rucio bench proto rubin rucio clean
+.PHONY: help demo serve demo-small test check test-arc test-chain test-rucio bench proto rubin rucio clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ test: check $(RUBIN)/.stack  ## everything that must hold: check and all tests
 
 test-arc: .venv/.dev  ## scripts through a real A-REX from Debian (root, two minutes)
 	tests/housekeeping/real_arex.sh $(CURDIR)/$(BIN)/python
+
+test-chain: .venv/.dev $(RUBIN)/.stack  ## more faults of the full chain, end to end (four minutes)
+	$(PYTEST) tests/demo/chain_faults.py
 
 test-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## a real Rucio from nothing: server, daemons, transfers, messages
 	$(PYTEST) tests/rucio

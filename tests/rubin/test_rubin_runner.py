@@ -122,6 +122,14 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
+def test_inputs_of_other_facilities_are_left_out(facility: Facility) -> None:
+    """What the campaign made elsewhere has no collection here; that of its own file must exist."""
+    inputs = ["u/made-elsewhere", "DemoCam/defaults"]
+    order = facility.order("part", inputs=inputs, inputs_if_there=["u/made-elsewhere"])
+    assert order.do() == 0, order.log()
+    assert order.outcome()["quanta"]["calibrateImage"]["successful"] == 8
+
+
 def test_what_cannot_be_done_says_why(sky: Facility, tmp_path: Path) -> None:
     facility = Facility(sky.python, sky.repo, sky.truth, tmp_path)
     orders = {name: facility.order(name, **changes) for name, (changes, _) in IMPOSSIBLE.items()}

@@ -25,6 +25,44 @@ def test_a_finished_sky_is_left_alone(facility: Facility, tmp_path: Path) -> Non
     )
 
 
+DATASETS = """
+import hashlib, json, sys
+from lsst.daf.butler import Butler
+found = {}
+for repo in sys.argv[1:]:
+    butler = Butler.from_config(repo)
+    raws = butler.query_datasets("raw", "DemoCam/raw", limit=None)
+    found[repo] = {
+        "visits": sorted(r.id for r in butler.query_dimension_records("visit", limit=None)),
+        "tracts": len(butler.query_dimension_records("tract", limit=None)),
+        "raws": {
+            str(r.id): hashlib.sha256(butler.getURI(r).read()).hexdigest() for r in raws
+        },
+    }
+print(json.dumps(found))
+"""
+
+
+def test_a_facility_may_hold_a_part_of_the_sky(facility: Facility, tmp_path: Path) -> None:
+    """All tracts, the visits that touch its own, with the same UUIDs and bytes as elsewhere."""
+    status, text = make_sky(facility, tmp_path / "part", "--raws-of-tracts", "2")
+    assert status == 0, text
+    status, text = make_sky(facility, tmp_path / "part")
+    assert status == 1
+    assert "another size" in text
+    told = json.loads(facility.python_code(DATASETS, str(facility.repo), str(tmp_path / "part")))
+    whole, part = told[str(facility.repo)], told[str(tmp_path / "part")]
+    assert part["tracts"] == whole["tracts"] == 2
+    # Pointings step by half a tract; dithers decide whether the first one touches the second tract.
+    assert 1003 in part["visits"]
+    assert set(part["visits"]) < set(whole["visits"])
+    assert len(part["raws"]) == 2 * len(part["visits"])
+    assert part["raws"].items() < whole["raws"].items()
+    status, text = make_sky(facility, tmp_path / "none", "--raws-of-tracts", "9")
+    assert status == 1
+    assert "no tract 9" in text
+
+
 def test_an_interrupted_sky_is_made_anew(sky: Facility, tmp_path: Path) -> None:
     # What a kill leaves: the repository under its other name, with parts missing.
     left = tmp_path / "making-repo"
