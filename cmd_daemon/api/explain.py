@@ -6,6 +6,7 @@ from cmd_api.v1 import daemon_pb2 as pb
 from cmd_api.v1 import daemon_pb2_grpc, group_pb2
 from cmd_daemon.api import names
 from cmd_daemon.api.errors import invalid, not_found
+from cmd_daemon.api.hindsight import hindsight
 from cmd_daemon.api.service import Context, Room
 from cmd_daemon.api.shapes import (
     answer_message,
@@ -132,7 +133,10 @@ class DaemonService(daemon_pb2_grpc.DaemonServiceServicer):
         engine = self._room.engine
         group = engine.view.groups.get(group_id)
         if group is None:
-            return group_pb2.Placement(reason="the group is final: it is not placed any more")
+            rows = await self._room.reader.placements(group_id)
+            if not rows:
+                return group_pb2.Placement(reason="the group is final and was never placed")
+            return hindsight(rows[-1], without)
         aside = await engine.placing.ask_aside(group, exclude=without)
         algorithm = engine.view.steps[group.step_id].policy.placement.algorithm
         answer = answer_message(algorithm, aside.placement, aside.factors)

@@ -71,12 +71,13 @@ def what_if(decision: Placement, without: Sequence[str], now: str) -> Renderable
     """Where a group would be placed without some facilities; `now` is where it is."""
     down = " and ".join(short_name(name) for name in without)
     where = short_name(decision.facility)
+    past = bool(decision.time.seconds)  # the group is final: this is how it would have been
     if not where:
-        sentence = f"Without {down} it would wait: no facility fits."
+        sentence = f"Without {down} it would {'have waited' if past else 'wait'}: no facility fits."
     elif where == short_name(now):
-        sentence = f"Without {down} it would stay at {where}."
+        sentence = f"Without {down} it would {'have stayed' if past else 'stay'} at {where}."
     else:
-        sentence = f"Without {down} it would go to {where}."
+        sentence = f"Without {down} it would {'have gone' if past else 'go'} to {where}."
     return Stack(text(sentence, "bold yellow"), placement(decision, "What if"))
 
 
