@@ -69,7 +69,8 @@ async def look_at_move(room: Room, row: GroupRow, facility: str) -> MoveLook:
     step = view.steps[group.step_id]
     aside = await placing.ask_aside(group, at=facility)
     cost = pb.MoveCost()
-    _inputs(cost, aside.located, facility)
+    brings = any(job.name == "stage-transfer" for job in step.policy.jobs)
+    _inputs(cost, aside.located, facility, brings)
     never = aside.placement.reason if aside.placement.permanent else ""
     if kind := placing.lacking_driver(group, facility):
         never = never or f"it has no driver for {kind} jobs"
@@ -91,8 +92,8 @@ def _refusal(room: Room, group: Group, facility: str) -> str:
     return ""
 
 
-def _inputs(cost: pb.MoveCost, located: Located, facility: str) -> None:
-    """Inputs that are missing at the facility, and who has any."""
+def _inputs(cost: pb.MoveCost, located: Located, facility: str, brings: bool) -> None:
+    """Inputs that are missing at the facility, and who has any; `brings`: the group stages them."""
     if located.total is None:
         cost.notes.append(f"nobody knows what inputs would have to come: {located.problem}")
         return
@@ -106,8 +107,8 @@ def _inputs(cost: pb.MoveCost, located: Located, facility: str) -> None:
     )
     if cost.missing_files:
         cost.notes.append(
-            f"{cost.missing_files} of {located.total.files} input files are not at {facility}; nothing "
-            "brings them there by itself"
+            f"{cost.missing_files} of {located.total.files} input files are not at {facility}; "
+            + ("the group's stage brings them" if brings else "nothing brings them there by itself")
         )
     if located.problem:
         cost.notes.append(f"not everybody could be asked: {located.problem}")
@@ -149,6 +150,12 @@ def _warn(room: Room, cost: pb.MoveCost, step: Step, group: Group, facility: str
         cost.notes.append(f"it is at {facility} already: it is only pinned there")
     if plan.facilities and facility not in plan.facilities:
         cost.notes.append(f"the campaign's file does not name {facility}")
+    if "within" in step.policy.split.params and group.facility not in (None, facility):
+        cost.notes.append(
+            f"visits that it shares with other regions at {group.facility} leave with it: those regions "
+            f"will lack them there. Move all groups of {group.facility} that touch {group.region}, "
+            "or begin the campaign anew"
+        )
     if plan.at not in (None, facility):
         cost.notes.append(f"the step says at: {plan.at}")
     up, why = room.engine.live.up(facility)
