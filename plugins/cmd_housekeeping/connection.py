@@ -272,14 +272,14 @@ class Connection:
         """The private key and the known hosts. DriverError PERMANENT if a file is no good."""
         settings = self._settings
         try:
-            mode = settings.key.stat().st_mode
-            if mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise DriverError(
-                    ErrorClass.PERMANENT,
-                    f"the key {settings.key} for {self._there} is open to others; chmod 600 it",
-                )
-            word = settings.key_password
-            phrase = None if word is None else word.get_secret_value()
+            word = settings.key_password_file
+            for secret in (settings.key, word):
+                if secret is not None and secret.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                    raise DriverError(
+                        ErrorClass.PERMANENT,
+                        f"the key {secret} for {self._there} is open to others; chmod 600 it",
+                    )
+            phrase = None if word is None else word.read_text().rstrip("\n")
             key = asyncssh.read_private_key(settings.key, phrase)
             hosts = asyncssh.read_known_hosts(os.fspath(settings.known_hosts))
         except (OSError, ValueError) as error:  # asyncssh's key errors are ValueErrors

@@ -9,7 +9,6 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
-    SecretStr,
     model_validator,
 )
 
@@ -45,14 +44,14 @@ class SshSettings(ScriptSettings):
     """Section `ssh` of a facility.
 
     `known_hosts` names a file with the host's key: a host that shows another one is never spoken to.
-    `key` names the private key's file; it may be `key_password`-protected. Nothing is read from the
-    daemon user's own ssh folder or agent. `channels` are the commands at a time over the one
-    connection (OpenSSH allows 10 unless told otherwise). `work_dir` is a folder at the facility, on
-    a file system where flock works; `python` a Python 3.6 or newer there. A connection that shows
-    no life for three times `keepalive_s` is given up; after a failure the next attempt to connect
-    waits from `backoff_s` up to `backoff_max_s`. Attempts that ended more than `keep_days` ago are
-    removed at start. `pipeline_env` is the environment of process jobs; `memory` limits what the
-    attempts of a time may use together (default: no limit).
+    `key` names the private key's file; the word that opens it, if it needs one, is in the file
+    `key_password_file`. Nothing is read from the daemon user's own ssh folder or agent. `channels`
+    are the commands at a time over the one connection (OpenSSH allows 10 unless told otherwise).
+    `work_dir` is a folder at the facility, on a file system where flock works; `python` a Python 3.6
+    or newer there. A connection that shows no life for three times `keepalive_s` is given up; after a
+    failure the next attempt to connect waits from `backoff_s` up to `backoff_max_s`. Attempts that
+    ended more than `keep_days` ago are removed at start. `pipeline_env` is the environment of process
+    jobs; `memory` limits what the attempts of a time may use together (default: no limit).
     """
 
     host: str = Field(min_length=1)
@@ -60,7 +59,7 @@ class SshSettings(ScriptSettings):
     user: str = Field(min_length=1)
     known_hosts: Path
     key: Path
-    key_password: SecretStr | None = None
+    key_password_file: Path | None = None
     connect_s: float = Field(default=15.0, gt=0)
     keepalive_s: float = Field(default=15.0, gt=0)
     call_s: float = Field(default=60.0, gt=0)

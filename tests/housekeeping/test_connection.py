@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from importlib.resources import files
 from pathlib import Path
 
+import asyncssh
 import pytest
 from far_machine import FarMachine
 
@@ -46,6 +47,27 @@ async def test_a_long_lived_process_is_spoken_to(far: FarMachine) -> None:
                 await process.write(line)
                 assert await process.readline() == line
         assert connection.connected == 1
+
+
+async def test_a_key_that_needs_a_word_is_opened_by_a_file(far: FarMachine, tmp_path: Path) -> None:
+    plain = asyncssh.read_private_key(far.root / "client_key")
+    key, word = tmp_path / "key", tmp_path / "word"
+    plain.write_private_key(key, passphrase="open sesame")
+    word.write_text("open sesame\n")
+    key.chmod(0o600)
+    settings = far.settings(key=key, key_password_file=word)
+    with pytest.raises(DriverError, match=r"word for .* is open to others"):
+        await Connection("FAR", settings).run(["true"])
+    word.chmod(0o600)
+    connection = Connection("FAR", settings)
+    try:
+        assert (await connection.run(["echo", "in"])).stdout == b"in\n"
+    finally:
+        await connection.close()
+    word.write_text("another\n")
+    with pytest.raises(DriverError, match="cannot be used") as refused:
+        await Connection("FAR", settings).run(["true"])
+    assert "another" not in str(refused.value)
 
 
 async def test_a_lost_connection_ends_a_long_lived_process(far: FarMachine) -> None:
