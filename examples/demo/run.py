@@ -9,13 +9,23 @@ only runs the daemon of a former run, to look around.
 import argparse
 import os
 import shutil
-import signal
 import sys
 import threading
 import time
 from pathlib import Path
 
-from running import ROOT, RUBIN, SKY, Client, DemoFailed, kept_daemon, rubin, say, socket_in
+from running import (
+    ROOT,
+    RUBIN,
+    SKY,
+    Client,
+    DemoFailed,
+    ended,
+    kept_daemon,
+    rubin,
+    say,
+    socket_in,
+)
 
 HERE = Path(__file__).parent
 CAMPAIGN = "demo"
@@ -107,7 +117,7 @@ def serve(work: Path) -> int:
     """Run the daemon of a former demo until Ctrl-C. Raises DemoFailed if there was none."""
     config = work / "cmd-daemon.toml"
     if not config.exists():
-        raise DemoFailed(f"there is no demo in {work} yet: run `make demo`")
+        raise DemoFailed(f"there is no demo in {work} yet: run `make demo-small`")
     shown = Path(os.path.relpath(work / "cmd.sock"))
     print(f"the demo's daemon, until Ctrl-C: export CM_ADDRESS=unix:{shown}", flush=True)
     daemon = kept_daemon(work)
@@ -126,19 +136,8 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="the smallest sky, for tests")
     parser.add_argument("--serve", action="store_true", help="run the daemon of a former demo")
     given = parser.parse_args()
-    if not RUBIN.exists():
-        print(f"the Rubin stack is not there ({RUBIN}): run `make rubin`", file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        work = given.workdir.absolute()
-        return serve(work) if given.serve else run(work, given.small)
-    except DemoFailed as error:
-        print(f"\nthe demo failed: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstopped; run it again to go on", file=sys.stderr)
-        return 130
+    work = given.workdir.absolute()
+    return ended("demo", lambda: serve(work) if given.serve else run(work, given.small))
 
 
 if __name__ == "__main__":

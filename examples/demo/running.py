@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -172,3 +173,19 @@ def socket_in(work: Path) -> Path:
 def say(words: str) -> None:
     """A headline of the example's own."""
     print(f"\n== {words}", flush=True)
+
+
+def ended(what: str, action: Callable[[], int]) -> int:
+    """Run an example; its exit status, with words for a person where it did not come to its end."""
+    if not RUBIN.exists():
+        print(f"the Rubin stack is not there ({RUBIN}): run `make rubin`", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return action()
+    except DemoFailed as error:
+        print(f"\nthe {what} failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; run it again to go on", file=sys.stderr)
+        return 130

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -29,6 +28,7 @@ from running import (  # noqa: E402
     SKY,
     Client,
     DemoFailed,
+    ended,
     kept_daemon,
     rubin,
     say,
@@ -332,19 +332,8 @@ def main() -> int:
     )
     parser.add_argument("--serve", action="store_true", help="run the daemon of a former run")
     given = parser.parse_args()
-    if not RUBIN.exists():
-        print(f"the Rubin stack is not there ({RUBIN}): run `make rubin`", file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        work = given.workdir.absolute()
-        return serve(work) if given.serve else run(work, given)
-    except DemoFailed as error:
-        print(f"\nthe full chain failed: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstopped; run it again to go on", file=sys.stderr)
-        return 130
+    work = given.workdir.absolute()
+    return ended("full chain", lambda: serve(work) if given.serve else run(work, given))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import asyncssh
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "full-chain"))
+
+from asyncssh_server import serve
+
 CONNECTIONS: set[asyncssh.SSHServerConnection] = set()
 
 
@@ -26,24 +30,6 @@ class Server(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         CONNECTIONS.discard(self._conn)
-
-
-async def serve(process: "asyncssh.SSHServerProcess[bytes]") -> None:
-    """Run the command by a shell; both outputs are drained before the exit status goes."""
-    child = await asyncio.create_subprocess_exec(
-        "/bin/sh",
-        "-c",
-        process.command or "exit 1",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert child.stdin is not None
-    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-    code = await child.wait()
-    await process.stdout.drain()
-    process.exit(code if code >= 0 else 128 - code)
 
 
 async def main() -> None:
