@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cmd_daemon.engine.journal import Journal
 from cmd_daemon.kernel.records import Record
 
-KEPT = 20_000
+KEPT = 10_000
 """Events kept in memory; a reader further behind is served by the store."""
 
 
