@@ -9,7 +9,7 @@ RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo serve demo-small test check test-arc test-chain test-rucio bench proto rubin rucio clean
+.PHONY: help demo demo-rucio serve demo-small test check test-arc test-chain test-rucio bench bench-rucio proto rubin rucio clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ rubin: $(RUBIN)/.stack  ## install the Rubin stack of the demo facilities
 demo: .venv/.daemon $(RUBIN)/.stack  ## the full chain: a campaign over three facilities, checked against the truth
 	$(BIN)/python examples/full-chain/run.py
 
+demo-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## the full chain with a real Rucio as the mover
+	$(BIN)/python examples/full-chain/run.py --rucio
+
 serve: .venv/.daemon  ## run the daemon of the last demo again, to look around
 	$(BIN)/python examples/full-chain/run.py --serve
 
@@ -64,10 +67,13 @@ test-chain: .venv/.dev $(RUBIN)/.stack  ## more faults of the full chain, end to
 	$(PYTEST) tests/demo/chain_faults.py
 
 test-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## a real Rucio from nothing: server, daemons, transfers, messages
-	$(PYTEST) tests/rucio
+	$(PYTEST) tests/rucio tests/rucio_butler/live
 
 bench: .venv/.dev  ## speed and memory, as a table and in build/bench.json
 	$(BIN)/python tests/bench/run.py
+
+bench-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## moving files through a real Rucio, against rucio-register, as a table
+	$(BIN)/python tests/bench_rucio/run.py
 
 proto: .venv/.dev  ## generate cmd_api from the contract again
 	$(BIN)/python proto/build_hook.py

@@ -42,6 +42,8 @@ def nexus_messages(
             destination=place(row.destination),
             dataset_type=row.type,
             made=row.made,
+            registered=row.registered,
+            rule_ok=row.rule_ok,
             sent=row.sent,
             arrived=row.arrived,
             ingested=row.ingested,

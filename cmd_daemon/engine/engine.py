@@ -15,6 +15,7 @@ from cmd_daemon.engine.facilities import LiveFacilities
 from cmd_daemon.engine.feed import Feed
 from cmd_daemon.engine.journal import Journal, Loaded
 from cmd_daemon.engine.lanes import Lane, Lanes
+from cmd_daemon.engine.nexus import log_nexus
 from cmd_daemon.engine.observers import Observers
 from cmd_daemon.engine.placing import Placing
 from cmd_daemon.engine.polling import Polling
@@ -472,6 +473,7 @@ class Engine:
         records = taken.batch.records
         self.feed.publish(records)
         self.observers.publish(records)
+        log_nexus(taken.batch)
         metrics.commit_seconds.observe(seconds)
         metrics.commit_events.observe(len(records))
         counts: dict[tuple[str, str], int] = {}

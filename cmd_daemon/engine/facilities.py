@@ -5,8 +5,10 @@ looks; nothing of it is stored.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 import structlog
 
@@ -32,7 +34,7 @@ IN_A_ROW = 2
 """Looks in which a vital check must fail before the facility is down: one hiccup does nothing."""
 
 ITEMS = 100
-"""Checks, and storage elements, that are kept of one look of one probe."""
+"""Checks, storage elements, and ways with a backlog, that are kept of one look of one probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,14 @@ class LiveFacilities:
         return [
             (each, seen.at) for seen in self._seen[name].values() for each in seen.report.checks
         ]
+
+    def backlog(self, name: str) -> dict[str, int]:
+        """Bytes that wait to be sent to a facility, by the facility they come from, as the last looks
+        found them."""
+        waiting: Counter[str] = Counter()
+        for seen in self._seen[name].values():
+            waiting.update(seen.report.backlog)
+        return waiting
 
     def queues(self, name: str) -> tuple[Queue, ...]:
         """A facility's memory classes, smallest first, with the jobs that run and wait in each."""
@@ -226,6 +236,10 @@ def _usable(report: object) -> FacilityReport:
             Check(words(each.name), bool(each.ok), words(each.message), bool(each.vital))
             for each in tuple(report.checks)[:ITEMS]
         ),
+        backlog={
+            words(source): _bytes(size) or 0
+            for source, size in islice(report.backlog.items(), ITEMS)
+        },
     )
 
 

@@ -1,5 +1,7 @@
-"""Where the inputs of groups are: one question to the first locator for a whole set of groups."""
+"""Where the inputs of groups are: one question to a locator for a whole set of groups. The locator that
+was loaded last is asked first; of groups that it leaves out, or if it fails, the one before it."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +10,7 @@ import structlog
 
 from cmd_daemon.engine.answers import MOST, Nonsense, words
 from cmd_daemon.engine.containment import contained
-from cmd_daemon.hooks.facilities import InputsHeld, InputsRequest
+from cmd_daemon.hooks.facilities import InputLocator, InputsHeld, InputsRequest
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.hooks.placement import Held
 from cmd_daemon.hooks.ports import Host
@@ -19,7 +21,7 @@ from cmd_daemon.spec.queries import joined
 log = structlog.get_logger()
 
 LOCATE_S = 60.0
-"""Seconds a locator may take for a set of groups."""
+"""Seconds that locators may take for a set of groups, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +29,19 @@ class Located:
     """What is known of one group's inputs. `held` says what each facility has. `total` is the
     most that any single facility holds, files and bytes each for itself: nobody knows the union, and
     inputs that no facility has in full look smaller than they are. None: not known, and `problem`
-    says why."""
+    says why. `told`: a locator spoke of the group, whether it knew anything or not."""
 
     held: Mapping[str, Held] = field(default_factory=dict)
     total: Held | None = None
     problem: str = ""
+    told: bool = False
 
 
 UNTOLD = Located(problem="the step does not say which inputs count (placement.inputs)")
 
 
 class Inputs:
-    """Asks the locator. A failure never stops a placement: the inputs are then not known."""
+    """Asks the locators. A failure never stops a placement: the inputs are then not known."""
 
     def __init__(self, view: View, plugins: Plugins, host: Host) -> None:
         self._view = view
@@ -68,11 +71,27 @@ class Inputs:
         seconds: float | None = None,
     ) -> dict[str, Located]:
         """What each facility holds of these inputs, by the requests' groups."""
-        seconds = LOCATE_S if seconds is None else seconds
-        locator = next(iter(self._plugins.locators.values()), None)
-        if locator is None:
-            problem = "no plugin can say where inputs are"
-            return {each.group: Located(problem=problem) for each in requests}
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (LOCATE_S if seconds is None else seconds)
+        problem = "no plugin can say where inputs are"
+        found = {each.group: Located(problem=problem) for each in requests}
+        left = list(requests)
+        locators = list(self._plugins.locators.values())
+        while locators and left:
+            # One that hangs leaves time for those after it.
+            share = max(end - loop.time(), 0.0) / len(locators)
+            told = await self._ask_one(locators.pop(), left, facilities, share)
+            found |= told
+            left = [each for each in left if not told[each.group].told]
+        return found
+
+    async def _ask_one(
+        self,
+        locator: InputLocator,
+        requests: Sequence[InputsRequest],
+        facilities: Sequence[str],
+        seconds: float,
+    ) -> dict[str, Located]:
         try:
             call = locator.locate(requests, facilities, self._host)
             answers = [_checked(each) for each in await contained(call, seconds)]
@@ -114,7 +133,7 @@ def _sorted(requests: Sequence[InputsRequest], answers: Sequence[InputsHeld]) ->
             max((each.bytes for each in held), default=0),
         )
         known = bool(total.files or not answer.unknown)
-        found[answer.group] = Located(answer.held, total if known else None, problem)
+        found[answer.group] = Located(answer.held, total if known else None, problem, told=True)
     for name, why in silent.items():
         log.warning("a facility could not say which inputs it holds", facility=name, why=why)
     return found

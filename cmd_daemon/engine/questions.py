@@ -30,6 +30,8 @@ class Live(Protocol):
 
     def storage(self, name: str) -> tuple[Storage, ...]: ...
 
+    def backlog(self, name: str) -> Mapping[str, int]: ...
+
 
 class Questions:
     """Makes requests and views from what the engine knows."""
@@ -128,7 +130,7 @@ class Questions:
                     total_bytes=total,
                     claimed_bytes=self._regions.claimed[name],
                     throughput=self._pace.an_hour(name, now) if running or queued else None,
-                    links=_links(info.links),
+                    links=_links(info.links, self._live.backlog(name)),
                 )
             )
         return views
@@ -143,7 +145,10 @@ class Questions:
         return sum(free) if free else None, sum(total) if total else None
 
 
-def _links(told: Mapping[str, float] | None) -> dict[str, Link] | None:
+def _links(told: Mapping[str, float] | None, backlog: Mapping[str, int]) -> dict[str, Link] | None:
     if told is None:
         return None
-    return {source: Link(bytes_per_s=rate or None) for source, rate in told.items()}
+    return {
+        source: Link(bytes_per_s=rate or None, backlog_bytes=backlog.get(source, 0))
+        for source, rate in told.items()
+    }

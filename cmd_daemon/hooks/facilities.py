@@ -32,10 +32,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class FacilityReport:
-    """What one look at a facility found."""
+    """What one look at a facility found. `backlog` are the bytes that wait to be sent to it, by the
+    facility they come from; where several probes tell of one way, their bytes add up."""
 
     storage: tuple[Storage, ...] = ()
     checks: tuple[Check, ...] = ()
+    backlog: Mapping[str, int] = field(default_factory=dict)
 
 
 class FacilityProbe(Protocol):
@@ -78,4 +80,5 @@ class InputLocator(Protocol):
     async def locate(
         self, requests: Sequence[InputsRequest], facilities: Sequence[str], host: Host
     ) -> Sequence[InputsHeld]:
-        """One answer for each request; one question to each facility for all of them."""
+        """One answer for each request; one question to each facility for all of them. For a request
+        that is left out, and if it raises, the locator that was loaded before this one is asked."""

@@ -184,13 +184,16 @@ class CampaignRow:
 @dataclass(slots=True)
 class NexusRow:
     """The newest counts of one dataset type on one way of a movement: of one group, or summed over
-    `groups` groups. `missing` counts gaps, `gaps` is the JSON list of some of them."""
+    `groups` groups. `registered` and `rule_ok` are 0 where Rucio moves nothing. `missing` counts gaps,
+    `gaps` is the JSON list of some of them."""
 
     movement: str
     source: str
     destination: str
     type: str
     made: int
+    registered: int
+    rule_ok: int
     sent: int
     arrived: int
     ingested: int

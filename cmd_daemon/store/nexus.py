@@ -14,7 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cmd_daemon.kernel.records import NexusRow
 
-_COUNTS = ("made", "sent", "arrived", "ingested", "not_for_here", "bytes", "purged", "missing")
+_COUNTS = (
+    "made", "registered", "rule_ok", "sent", "arrived", "ingested", "not_for_here", "bytes", "purged",
+    "missing",
+)  # fmt: skip
 
 MOST = 2**53
 """No count is larger than this: up to here sums in floating point, which cannot overflow, are exact."""

@@ -52,7 +52,7 @@ class Kept:
 
     def start(self) -> None:
         """Start it (after ending one that an earlier run left), and keep it alive."""
-        self._end_former()
+        self.end_former()
         self._spawn()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._keeper.start()
@@ -82,10 +82,12 @@ class Kept:
             self._spawn()
 
     def stop(self) -> None:
-        """End it."""
+        """End it, if it was started."""
         self._stopping.set()
         process = self._process
-        if process is not None and process.poll() is None:
+        if process is None:
+            return
+        if process.poll() is None:
             process.terminate()
             try:
                 process.wait(20)
@@ -94,7 +96,8 @@ class Kept:
                 process.wait()
         self._pid_file.unlink(missing_ok=True)
 
-    def _end_former(self) -> None:
+    def end_former(self) -> None:
+        """End one that an earlier run left, if there is one."""
         with contextlib.suppress(OSError, ValueError):
             pid = int(self._pid_file.read_text())
             if self._marks not in Path(f"/proc/{pid}/cmdline").read_bytes():

@@ -12,8 +12,8 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,18 @@ class Check:
     name: str
     ok: bool
     summary: str
+
+
+@dataclass
+class Archived:
+    """What is on tape: zips, those of them that are not whole, zips that nobody knows of, and the
+    datasets in them, by UUID and by type."""
+
+    zips: list[Path] = field(default_factory=list)
+    damaged: list[Path] = field(default_factory=list)
+    strangers: set[Path] = field(default_factory=set)
+    members: "Counter[str]" = field(default_factory=Counter)
+    types: "Counter[str]" = field(default_factory=Counter)
 
 
 class Chain:
@@ -121,37 +133,45 @@ class Chain:
             )
         return Check("discarded", ok, "; ".join(words))
 
-    def archived(self) -> list[Check]:
-        """The catalogue holds every dataset of every group, each bundle is whole, and each member
-        reads back through the zip in a Butler that has never seen it."""
-        catalogued: Counter[str] = Counter()
-        bad_files, zips, types = [], [], Counter()
+    def on_tape(self) -> Archived:
+        """What the tape's catalogues tell of."""
+        found = Archived()
         for catalogue in sorted(self.tape.rglob("catalogue.jsonl")):
             for line in map(json.loads, catalogue.read_text().splitlines()):
                 file = catalogue.parent / line["name"]
-                zips.append(file)
+                found.zips.append(file)
                 if hashlib.sha256(file.read_bytes()).hexdigest() != line["sha256"]:
-                    bad_files.append(file)
-                catalogued.update(each["uuid"] for each in line["datasets"])
-                types[line["type"]] += len(line["datasets"])
-        strangers = set(self.tape.rglob("*.zip")) - set(zips)
+                    found.damaged.append(file)
+                found.members.update(each["uuid"] for each in line["datasets"])
+                found.types[line["type"]] += len(line["datasets"])
+        found.strangers = set(self.tape.rglob("*.zip")) - set(found.zips)
+        return found
+
+    def archived(self) -> list[Check]:
+        """The tape holds every dataset of every group, each zip is whole, and each member reads back
+        through the zip in a Butler that has never seen it."""
+        tape = self.on_tape()
         missing = 0
         for facility in self.butlers:
             own = self.groups(facility, "coadd")
             for ref in self.made_at(facility):
                 if f"{self.collection}/coadd/" in ref.run and ref.run.split("/")[-2] in own:
-                    missing += str(ref.id) not in catalogued
-        twice = sum(count > 1 for count in catalogued.values())
+                    missing += str(ref.id) not in tape.members
+        twice = sum(count > 1 for count in tape.members.values())
         whole = Check(
             "archived",
-            bool(zips)
-            and not (bad_files or strangers or missing or twice)
-            and not types[DISCARDED],
-            f"{sum(catalogued.values())} datasets in {len(zips)} zips, {types[DISCARDED]} of them "
-            f"{DISCARDED}; {missing} missing, {twice} twice, {len(bad_files)} zips damaged, "
-            f"{len(strangers)} not catalogued",
+            bool(tape.zips)
+            and not (tape.damaged or tape.strangers or missing or twice)
+            and not tape.types[DISCARDED],
+            f"{sum(tape.members.values())} datasets in {len(tape.zips)} zips, "
+            f"{tape.types[DISCARDED]} of them {DISCARDED}; {missing} missing, {twice} twice, "
+            f"{len(tape.damaged)} zips damaged, {len(tape.strangers)} not catalogued",
         )
-        return [whole, self.read_back(zips, set(catalogued))]
+        return [whole, self.read_back(tape.zips, set(tape.members))]
+
+    def checks(self) -> list[Check]:
+        """All comparisons."""
+        return [self.scattered(), self.returned(), *self.archived(), self.discarded()]
 
     def read_back(self, zips: Sequence[Path], wanted: set[str]) -> Check:
         """Read every member through its zip."""
@@ -207,13 +227,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tape", type=Path, required=True, help="the tape element's directory")
     parser.add_argument("facilities", nargs="+", metavar="FACILITY=REPO")
     options = parser.parse_args(arguments)
+
+    def checks() -> list[Check]:
+        chain = Chain(butlers_of(options.facilities), options.collection, options.tape)
+        return chain.checks()
+
+    return told("check_chain", checks)
+
+
+def butlers_of(facilities: Sequence[str]) -> dict[str, Butler]:
+    """The Butlers that words FACILITY=REPO name, in their order."""
+    places = dict(each.split("=", 1) for each in facilities)
+    return {name: Butler.from_config(repo) for name, repo in places.items()}
+
+
+def told(program: str, compared: Callable[[], list[Check]]) -> int:
+    """Print the checks; the exit status."""
     try:
-        places = dict(each.split("=", 1) for each in options.facilities)
-        butlers = {name: Butler.from_config(repo) for name, repo in places.items()}
-        chain = Chain(butlers, options.collection, options.tape)
-        checks = [chain.scattered(), chain.returned(), *chain.archived(), chain.discarded()]
+        checks = compared()
     except Exception as error:  # noqa: BLE001 - any failure to read is told in one line
-        print(f"check_chain: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{program}: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
     for check in checks:
         print(f"{'ok ' if check.ok else 'BAD'}  {check.name:<12} {check.summary}")

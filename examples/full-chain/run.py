@@ -1,11 +1,12 @@
 """Runs the full chain: six tracts at three facilities, from counts to coadds that came home.
 
-`python examples/full-chain/run.py [--small] [--workdir DIR]`, in the daemon's environment. It makes
-the three repositories, starts the daemon (and starts it again when it dies, as systemd would) and the
-ssh server through which UKDF is reached, applies the campaign, watches it, signs its breakpoint and checks
-the result against the truth. Ctrl-C stops it and harms nothing: the next run goes on. Exit status 0 if the
-campaign was ACCEPTED and everything agrees. With `--serve` it only runs daemon and server of a former
-run, to look around.
+`python examples/full-chain/run.py [--small] [--rucio] [--workdir DIR]`, in the daemon's environment. It
+makes the three repositories, starts the daemon (and starts it again when it dies, as systemd would) and
+the ssh server through which UKDF is reached, applies the campaign, watches it, signs its breakpoint and
+checks the result against the truth. Ctrl-C stops it and harms nothing: the next run goes on. Exit status 0
+if the campaign was ACCEPTED and everything agrees. With `--serve` it only runs daemon and server of a
+former run, to look around. With `--rucio` a Rucio of its own moves everything (`rucio_chain.py`); such a
+run always begins anew.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "demo"))
@@ -36,6 +38,9 @@ from running import (  # noqa: E402
 )
 from ssh_server import SshServer  # noqa: E402
 
+if TYPE_CHECKING:
+    from rucio_chain import RucioOfChain
+
 CAMPAIGN = "full-chain"
 COLLECTION = ("--collection", f"DemoCam/runs/{CAMPAIGN}")
 TRACTS = 6
@@ -52,7 +57,7 @@ DAEMON = """\
 [daemon]
 state_dir = "{work}/state"
 socket = "{socket}"
-plugins = ["local", "facility", "housekeeping"]
+plugins = ["local", "facility", "housekeeping"{plugins}]
 probe_s = 5
 """
 
@@ -62,7 +67,7 @@ slots = 2
 memory = "4 GB"
 cores = 2
 walltime = "1 h"
-agent = "butler"
+agent = "{agent}"
 transport = "{way}"
 butlers = {{ demo = "{place}/repo" }}
 stacks = {{ w_2026_05 = "{rubin}" }}
@@ -84,11 +89,11 @@ walltime = "1 h"
 process = "{way}"
 script = "{way}"
 collect = "butler"
-register = "mover"
-transfer = "mover"
-ingest = "mover"
-bundle = "mover"
-purge = "mover"
+register = "{mover}"
+transfer = "{mover}"
+ingest = "{mover}"
+bundle = "{mover}"
+purge = "{mover}"
 
 [facility.{name}.settings.{way}]
 work_dir = "{place}/work"
@@ -123,13 +128,24 @@ backoff_max_s = 2
 """
 
 
-def configuration(work: Path, socket: Path, server: SshServer) -> str:
+def configuration(
+    work: Path, socket: Path, server: SshServer, rucio: "RucioOfChain | None" = None
+) -> str:
     """The daemon's configuration: three facilities, the last one reached over ssh."""
-    text = DAEMON.format(work=work, socket=socket)
+    plugins = "" if rucio is None else ', "rucio_butler"'
+    agent, mover = ("butler", "mover") if rucio is None else ("rucio", "rucio")
+    text = DAEMON.format(work=work, socket=socket, plugins=plugins)
     for name in RAWS:
         way = "ssh" if name == FAR else "local"
         part = FACILITY.format(
-            name=name, way=way, place=work / name, rubin=RUBIN, here=HERE, pipeline=PIPELINE
+            name=name,
+            way=way,
+            agent=agent,
+            mover=mover,
+            place=work / name,
+            rubin=RUBIN,
+            here=HERE,
+            pipeline=PIPELINE,
         )
         if way == "ssh":
             section = SSH.format(
@@ -141,8 +157,8 @@ def configuration(work: Path, socket: Path, server: SshServer) -> str:
             )
             head = f"[facility.{name}.settings.{way}]\n"
             part = part.replace(head, head + section)
-        text += part
-    return text + TAPE.format(work=work)
+        text += part if rucio is None else part + rucio.section(name)
+    return text + TAPE.format(work=work) if rucio is None else text
 
 
 def make_sky(work: Path, small: bool) -> None:
@@ -161,9 +177,15 @@ def make_sky(work: Path, small: bool) -> None:
         raise DemoFailed("the sky could not be made")
 
 
-def prepare(work: Path, small: bool, server: SshServer) -> Path:
-    """Everything the daemon needs: the repositories, the configuration. Returns the socket's path."""
-    if (work / "finished").exists():
+def prepare(
+    work: Path, small: bool, server: SshServer, rucio: "RucioOfChain | None" = None
+) -> Path:
+    """Everything the daemon needs: the repositories, the configuration, with `rucio` also a running
+    Rucio. Returns the socket's path."""
+    # A Rucio ends with its run, and what it knew with it: nobody could go on.
+    marks = ("finished",) if rucio is None else ("finished", "cmd-daemon.toml", "rucio/rse")
+    if any((work / mark).exists() for mark in marks):
+        kept_daemon(work).end_former()
         shutil.rmtree(work)
     (work / "fail-once").mkdir(parents=True, exist_ok=True)
     say(
@@ -171,8 +193,11 @@ def prepare(work: Path, small: bool, server: SshServer) -> Path:
     )
     make_sky(work, small)
     server.prepare()
+    if rucio is not None:
+        say("a Rucio: server, database, daemons, transfers, messages")
+        rucio.start()
     socket = socket_in(work)
-    (work / "cmd-daemon.toml").write_text(configuration(work, socket, server))
+    (work / "cmd-daemon.toml").write_text(configuration(work, socket, server, rucio))
     return socket
 
 
@@ -216,9 +241,10 @@ def run(work: Path, given: argparse.Namespace) -> int:
     """Run the chain; returns its exit status. Raises DemoFailed."""
     began = time.monotonic()
     server = SshServer(work / FAR / "sshd", given.ssh_pause, given.stand_in)
-    client = Client(prepare(work, given.small, server))
+    rucio = rucio_of(work) if given.rucio else None
     daemon = kept_daemon(work)
     try:
+        client = Client(prepare(work, given.small, server, rucio))
         say(f"the ssh server of {FAR}, and the daemon: SQLite and a Unix socket")
         server.start()
         daemon.start()
@@ -229,14 +255,25 @@ def run(work: Path, given: argparse.Namespace) -> int:
         if watched != 0:
             client.run("why", CAMPAIGN)
             raise DemoFailed(f"the campaign is {client.fate(CAMPAIGN)}, not ACCEPTED")
-        check(work)
-        report(work, client)
+        check(work, rucio)
+        report(work, client, "make demo" if rucio is None else "make demo-rucio")
         (work / "finished").touch()
     finally:
         daemon.stop()
         server.stop()
+        if rucio is not None:
+            rucio.stop()
     say(f"{CAMPAIGN} is ACCEPTED and agrees with the truth, in {time.monotonic() - began:.0f} s")
     return 0
+
+
+def rucio_of(work: Path) -> "RucioOfChain":
+    """The Rucio that moves everything. Raises DemoFailed if its clients are not installed."""
+    try:
+        from rucio_chain import RucioOfChain  # the Rucio clients are not everybody's
+    except ImportError as error:
+        raise DemoFailed(f"{error}: run `make demo-rucio`, which installs all it needs") from error
+    return RucioOfChain(work, tuple(RAWS))
 
 
 def apply(work: Path, client: Client) -> None:
@@ -266,14 +303,17 @@ def tell(client: Client) -> None:
         client.patient("nexus", f"{CAMPAIGN}/{step}")
 
 
-def check(work: Path) -> None:
+def check(work: Path, rucio: "RucioOfChain | None" = None) -> None:
     """Compare everything with the truth, and the disks with what should be there. Raises DemoFailed."""
     say("the check against the truth, at USDF")
     rubin(SKY / "check_truth.py", *at_home(work), "--out", work / "truth-check.json")
     say("the check of what was returned, archived and discarded")
     places = [f"{name}={work / name / 'repo'}" for name in RAWS]
-    tape = ["--tape", work / "USDF" / "tape"]
-    rubin(HERE / "check_chain.py", *COLLECTION, *tape, *places)
+    if rucio is None:
+        tape = ["--tape", work / "USDF" / "tape"]
+        rubin(HERE / "check_chain.py", *COLLECTION, *tape, *places)
+    else:
+        rubin(HERE / "check_rucio.py", *COLLECTION, "--rucio", rucio.tell(CAMPAIGN), *places)
 
 
 def at_home(work: Path) -> list[str | Path]:
@@ -282,7 +322,7 @@ def at_home(work: Path) -> list[str | Path]:
     return ["--repo", home / "repo", *COLLECTION, "--truth", home / "truth.json"]
 
 
-def report(work: Path, client: Client) -> None:
+def report(work: Path, client: Client, made_by: str) -> None:
     """Make the HTML report. Raises DemoFailed."""
     page, pictures = work / "report.html", work / "pictures.json"
     say(f"the HTML report: {page}")
@@ -290,7 +330,7 @@ def report(work: Path, client: Client) -> None:
     words: list[str | Path] = [sys.executable, HERE / "report" / "make_report.py"]
     words += ["--address", client.address, "--campaign", CAMPAIGN, "--out", page]
     words += ["--pictures", pictures, "--check", work / "truth-check.json"]
-    if subprocess.run([*words, "--made-by", "make demo"], check=False).returncode != 0:
+    if subprocess.run([*words, "--made-by", made_by], check=False).returncode != 0:
         raise DemoFailed("the report could not be made")
 
 
@@ -315,8 +355,9 @@ def serve(work: Path) -> int:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workdir", type=Path, default=ROOT / "build" / "full-chain")
+    parser.add_argument("--workdir", type=Path, help="default: build/full-chain[-rucio]")
     parser.add_argument("--small", action="store_true", help="the smallest sky, for tests")
+    parser.add_argument("--rucio", action="store_true", help="a Rucio of its own moves everything")
     parser.add_argument(
         "--stay", action="store_true", help="go on when a group is held: a person will act"
     )
@@ -332,7 +373,8 @@ def main() -> int:
     )
     parser.add_argument("--serve", action="store_true", help="run the daemon of a former run")
     given = parser.parse_args()
-    work = given.workdir.absolute()
+    place = ROOT / "build" / ("full-chain-rucio" if given.rucio else "full-chain")
+    work = (given.workdir or place).absolute()
     return ended("full chain", lambda: serve(work) if given.serve else run(work, given))
 
 

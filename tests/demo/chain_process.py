@@ -16,6 +16,9 @@ FACILITIES = ("USDF", "FrDF", "UKDF")
 class Chain(Demo):
     """A run of the small full chain."""
 
+    mover = "mover"
+    """The driver that moves what the facilities made."""
+
     def __init__(self, place: Path, *words: str) -> None:
         super().__init__(
             place / "work", place / "said.txt", *words, program="full-chain", patience_s=420.0
@@ -77,7 +80,7 @@ class Chain(Demo):
     def orders(self) -> list[dict[str, Any]]:
         """The movements' orders that the daemon has on disk: {"order", and "outcome" when it is over}."""
         found = []
-        for path in (self.work / "state" / "mover" / "orders").glob("*/*.json"):
+        for path in (self.work / "state" / self.mover / "orders").glob("*/*.json"):
             with contextlib.suppress(OSError, ValueError):
                 found.append(json.loads(path.read_text()))
         return found

@@ -193,6 +193,17 @@ def test_the_nexus_log_counts_and_lists_the_gap(read: Reader) -> None:
     assert "64 purged" in nexus
 
 
+def test_the_nexus_log_has_the_stages_of_rucio_where_it_moved_something(read: Reader) -> None:
+    """Registered and rule OK stand between made and sent, and nowhere else."""
+    assert "rule OK" not in read.sections["nexus"]
+    told = facts()
+    entry = next(e for e in told.nexus["coadd"] if e.movement == "keep" and e.gap_count)
+    entry.registered, entry.rule_ok = 19, 17
+    nexus = words(Reader(page(told)).sections["nexus"])
+    assert "made not for there registered rule OK sent arrived ingested bytes" in nexus
+    assert "coadd keep UKDF → USDF 16 19 17 15 15 15 1.8 MB ✗ 1 gap" in nexus
+
+
 def test_the_timeline_has_a_bar_for_each_attempt(read: Reader) -> None:
     """Movements are hatched, failed attempts framed, and arrows go from facility to facility."""
     told = facts()

@@ -95,6 +95,21 @@ def counts(row: NexusRow) -> tuple[int, int, int, int]:
     return (row.made, row.sent, row.arrived, row.ingested)
 
 
+async def test_what_rucio_tells_besides_is_there_and_adds_up(store: Store) -> None:
+    by_rucio = entry(4, 4, 3, 3, registered=4, rule_ok=3)
+    await keep(
+        store,
+        3,
+        told(0, "keep-ingest", 1, 1, [by_rucio]),
+        told(1, "keep-ingest", 1, 2, [{**by_rucio, "rule_ok": 2}]),
+        told(2, "keep-ingest", 1, 3, [entry(4, 4, 4, 4)]),
+    )
+    (row,) = await store.nexus_of_group(BASE + 1_000_000)
+    assert (row.made, row.registered, row.rule_ok, row.sent, row.arrived) == (4, 4, 3, 4, 3)
+    (whole,) = await store.nexus_of_step(STEP)
+    assert (whole.registered, whole.rule_ok, whole.sent, whole.groups) == (8, 5, 12, 3)
+
+
 async def test_of_a_group_the_newest_books_count(store: Store) -> None:
     await keep(
         store,

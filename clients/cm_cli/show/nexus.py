@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Group as Stack
 from rich.console import RenderableType
@@ -51,20 +51,33 @@ def _way(entry: NexusEntry) -> str:
 def _counts(entries: Sequence[NexusEntry]) -> RenderableType:
     sums = ("Groups",) if any(is_sum(entry) for entry in entries) else ()
     left_out = ("Not for it",) if any(entry.not_for_here for entry in entries) else ()
-    stages = ("Made", "Sent", "Arrived", "Ingested")
-    numbers = (*sums, *stages, *left_out, "Gaps", "Bytes")
+    stages = _stages(entries)
+    numbers = (*sums, *stages, "Ingested", *left_out, "Gaps", "Bytes")
     grid = table("Movement", "Way", "Type", *numbers, right=numbers)
     grid.padding = (0, 1, 0, 0)  # ten columns and more have to stand side by side
-    for column in grid.columns[3:]:
+    for column in (grid.columns[0], *grid.columns[3:]):
         column.no_wrap = True
     for entry in entries:
         cells: list[object] = [entry.groups] if sums else []
-        cells += [entry.made, entry.sent, entry.arrived, _ingested(entry)]
+        cells += [getattr(entry, field) for field in stages.values()]
+        cells.append(_ingested(entry))
         cells += [entry.not_for_here or ""] if left_out else []
         gaps = text(entry.gap_count, "bold red") if entry.gap_count else ""
         way = _way(entry)
         row(grid, entry.movement, way, entry.dataset_type, *cells, gaps, size(entry.bytes))
     return grid
+
+
+def _stages(entries: Sequence[NexusEntry]) -> Mapping[str, str]:
+    """The columns on the way to the ingest, by heading, and their fields: Rucio's own where it moves
+    something, and what was sent unless that is what was registered."""
+    stages = {"Made": "made"}
+    rucio = any(entry.registered or entry.rule_ok for entry in entries)
+    if rucio:
+        stages |= {"Regis-\ntered": "registered", "Rule\nOK": "rule_ok"}
+    if not rucio or any(entry.sent != entry.registered for entry in entries):
+        stages["Sent"] = "sent"
+    return {**stages, "Arrived": "arrived"}
 
 
 def _purged(entries: Sequence[NexusEntry]) -> RenderableType:

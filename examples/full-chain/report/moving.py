@@ -12,6 +12,7 @@ from cm_client import parse_name, short_name
 from cmd_api.v1 import step_pb2
 
 SHOWN_TYPES = 3
+FIELDS = {"rule OK": "rule_ok"}
 
 
 def moved(facts: Facts) -> Html:
@@ -68,12 +69,13 @@ def nexus(facts: Facts) -> Html:
     together: dict[tuple[str, str, str], list[step_pb2.NexusEntry]] = {}
     for step, entry in entries:
         together.setdefault((step, entry.movement, _way(entry)), []).append(entry)
-    heads = ("made", "not for there", "sent", "arrived", "ingested", "bytes", "")
+    stages = _stages([entry for _, entry in entries])
+    heads = ("made", "not for there", *stages[1:], "bytes", "")
     by_way: list[list[Child]] = []
     by_type: list[list[Child]] = []
     for start, mine in together.items():
-        by_way.append([*start, *_counts(mine)])
-        by_type += [[*start, entry.dataset_type, *_counts([entry])] for entry in mine]
+        by_way.append([*start, *_counts(mine, stages)])
+        by_type += [[*start, entry.dataset_type, *_counts([entry], stages)] for entry in mine]
     number = sum(entry.gap_count for _, entry in entries)
     listed: Html = el("p", "No gaps: everything that was made for a place has arrived there.")
     if number:
@@ -95,7 +97,9 @@ def nexus(facts: Facts) -> Html:
             heading += f", of which {len(gaps)} are listed"
         listed = join([el("h3", heading), table(heads_of_gaps, gaps)])
     details = table(
-        ("step", "movement", "from → to", "dataset type", *heads), by_type, range(4, 10)
+        ("step", "movement", "from → to", "dataset type", *heads),
+        by_type,
+        range(4, 3 + len(heads)),
     )
     return section(
         "nexus",
@@ -105,7 +109,7 @@ def nexus(facts: Facts) -> Html:
             "Datasets that were made, sent, have arrived and are known to the Butler there (on tape: to the "
             "index of its bundles), counted by UUID.",
         ),
-        table(("step", "movement", "from → to", *heads), by_way, range(3, 9)),
+        table(("step", "movement", "from → to", *heads), by_way, range(3, 2 + len(heads))),
         listed,
         folded(f"By dataset type ({len(by_type)} rows)", details, len(by_type) <= SHOWN_ROWS // 4),
     )
@@ -116,27 +120,32 @@ def _way(entry: step_pb2.NexusEntry) -> str:
     return f"{source} → {destination}" if destination else source
 
 
-def _counts(entries: Sequence[step_pb2.NexusEntry]) -> list[Child]:
+def _stages(entries: Sequence[step_pb2.NexusEntry]) -> tuple[str, ...]:
+    """How far datasets come, by heading; Rucio's own stages where it moves something."""
+    made, *others = counting.STAGES
+    rucio = any(entry.registered or entry.rule_ok for entry in entries)
+    return (made, *(("registered", "rule OK") if rucio else ()), *others)
+
+
+def _counts(entries: Sequence[step_pb2.NexusEntry], stages: Sequence[str]) -> list[Child]:
     """What the columns say of some entries of one way and movement."""
     first = entries[0]
     gaps = sum(entry.gap_count for entry in entries)
     counts = {
-        stage: words.number(sum(getattr(entry, stage) for entry in entries))
-        for stage in counting.STAGES
+        stage: words.number(sum(getattr(entry, FIELDS.get(stage, stage)) for entry in entries))
+        for stage in stages
     }
     elsewhere = sum(entry.not_for_here for entry in entries)
     end = el("span", "✓", class_="fine")
     if gaps:
         end = el("span", f"✗ {words.counted(gaps, 'gap')}", class_="warn")
     if first.movement == counting.PURGE:
-        counts = dict.fromkeys(counting.STAGES, "")
+        counts = dict.fromkeys(stages, "")
         end = el("span", f"{words.number(sum(entry.purged for entry in entries))} purged")
     return [
         counts["made"],
         words.number(elsewhere) if elsewhere else "",
-        counts["sent"],
-        counts["arrived"],
-        counts["ingested"],
+        *(counts[stage] for stage in stages[1:]),
         words.size(sum(entry.bytes for entry in entries)),
         cell(end),
     ]

@@ -52,6 +52,7 @@ NAME = "mover"
 class MoverDriver:
     """Movements of the groups of one facility."""
 
+    name = NAME
     safety: Mapping[Verb, Safety] = {
         Verb.SUBMIT: Safety.IDEMPOTENT,
         Verb.CANCEL: Safety.IDEMPOTENT,
@@ -79,7 +80,7 @@ class MoverDriver:
         except OSError as error:
             raise DriverError(
                 ErrorClass.TRANSIENT,
-                f"driver '{NAME}' of {self._facility.name}: its state directory cannot be used: "
+                f"driver '{self.name}' of {self._facility.name}: its state directory cannot be used: "
                 f"{error}",
             ) from error
 
@@ -114,7 +115,7 @@ class MoverDriver:
             # A deadline may end our waiting, but not the keeping: `find` waits for that.
             await asyncio.shield(self._orders.keep(order))
         except OSError as error:
-            return Refused(order.key, ErrorClass.TRANSIENT, f"driver '{NAME}': {error}")
+            return Refused(order.key, ErrorClass.TRANSIENT, f"driver '{self.name}': {error}")
         ref = self._orders.ref(order.key)
         self._begin(ref)
         return Accepted(order.key, ref)
@@ -150,7 +151,7 @@ class MoverDriver:
         finally:
             self._tasks.pop(ref, None)
             self._meters.pop(ref, None)
-            self._host.wake(self._facility.name, NAME)
+            self._host.wake(self._facility.name, self.name)
 
     def _failed(self, order: JobOrder, error: Exception, error_class: ErrorClass) -> dict[str, Any]:
         # Everything here may be repeated: what nobody knows the effect of is simply tried again.
@@ -213,7 +214,7 @@ class MoverDriver:
     def _observe(self, asked: JobRef) -> Observation:
         record = self._record(asked)
         if record is None:
-            return Observation(asked.key, Phase.GONE, message=f"driver '{NAME}' never took it")
+            return Observation(asked.key, Phase.GONE, message=f"driver '{self.name}' never took it")
         told = record.get("outcome")
         if told is None:
             self._begin(asked.ref)
@@ -239,7 +240,9 @@ class MoverDriver:
         """The books, one part for each source, destination and dataset type."""
         record = self._record(ref)
         if record is None:
-            raise DriverError(ErrorClass.PERMANENT, f"driver '{NAME}' knows no attempt {ref.key}")
+            raise DriverError(
+                ErrorClass.PERMANENT, f"driver '{self.name}' knows no attempt {ref.key}"
+            )
         books = (record.get("outcome") or {}).get("books") or []
         return [_part(entry) for entry in books[:1000]]
 

@@ -1,0 +1,203 @@
+"""The driver `rucio`: the jobs of the driver `mover`, with Rucio as the carrier.
+
+IDEMPOTENT as that one is: orders are kept and gone on with after a restart, and what was made in Rucio
+before a crash is found by its name and adopted.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from cmd_daemon.hooks import (
+    CancelAnswer,
+    DriverError,
+    ErrorClass,
+    FacilityInfo,
+    Host,
+    JobKind,
+    JobRef,
+    Part,
+)
+from cmd_local.moving.carrier import Carrier
+from cmd_local.moving.driver import MoverDriver
+from cmd_local.moving.orders import BadOrder, Movement, OrderStore, movement_of
+from cmd_local.moving.routing import RoutingCarrier
+from cmd_local.moving.sending import Meter
+from cmd_rucio_butler.archive import RucioArchivist
+from cmd_rucio_butler.asking import RucioButlers
+from cmd_rucio_butler.declaring import Declarations
+from cmd_rucio_butler.mover import RucioMover
+from cmd_rucio_butler.room import AT_ONCE, Seat
+from cmd_rucio_butler.settings import NAME, RucioSettings
+from cmd_rucio_butler.sharing import Servers, Shared
+
+WITHDRAW_S = 20.0
+"""How long a cancel tries to let go of a rule."""
+
+
+class RucioDriver(MoverDriver):
+    """Movements of the groups of one facility.
+
+    Manifests and closed books lie where the mover has its own: a purge may be done by either.
+    """
+
+    name = NAME
+
+    def __init__(
+        self, facility: FacilityInfo, settings: RucioSettings, host: Host, carrier: Carrier
+    ) -> None:
+        super().__init__(facility, settings.moving, host, carrier)
+        self._rucio = settings
+        root = host.state_dir / NAME
+        self._orders = OrderStore(root / "orders" / facility.name)
+        self._declarations = Declarations(root / "declared")
+        self._servers = Servers.of(host)
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def start(self) -> None:
+        """Make the directories and drop orders older than `keep_days`."""
+        await super().start()
+        try:
+            await asyncio.to_thread(self._declarations.prepare)
+        except OSError as error:
+            raise DriverError(
+                ErrorClass.TRANSIENT,
+                f"driver '{NAME}' of {self._facility.name}: its state directory cannot be used: "
+                f"{error}",
+            ) from error
+
+    async def stop(self) -> None:
+        """End what is under way here; Rucio goes on, and so do we later."""
+        await super().stop()
+        await self._servers.let_go(self)
+
+    def _shared(self) -> Shared:
+        return self._servers.at(self._rucio, self)
+
+    async def _work(self, movement: Movement, meter: Meter) -> dict[str, Any]:
+        if movement.stage == "purge":
+            return await super()._work(movement, meter)
+        stages: dict[str, Any]
+        seat: Seat | None = None
+        if movement.name == "archive":
+            shared = self._shared()
+            archivist = RucioArchivist(
+                movement,
+                self._host,
+                RucioButlers(self._host, self._rucio, movement.order.butler),
+                self._manifests,
+                self._declarations,
+                shared.server.within(self._rucio.scope),
+                shared.watch,
+                self._rucio,
+                meter,
+            )
+            stages = {
+                "bundle": archivist.bundle,
+                "register": archivist.register,
+                "transfer": archivist.transfer,
+            }
+        else:
+            seat = Seat(self._room)
+            mover = self._mover(movement, meter, seat)
+            stages = {
+                "register": mover.register,
+                "transfer": mover.transfer,
+                "ingest": mover.ingest,
+            }
+        if movement.stage not in stages:
+            raise BadOrder(f"a movement '{movement.name}' has no stage '{movement.stage}'")
+        async with seat or contextlib.nullcontext():
+            outcome: dict[str, Any] = await stages[movement.stage]()
+        return outcome
+
+    def _mover(self, movement: Movement, meter: Meter, seat: Seat) -> RucioMover:
+        shared = self._shared()
+        return RucioMover(
+            movement,
+            self._host,
+            RucioButlers(self._host, self._rucio, movement.order.butler),
+            self._carrier,
+            self._manifests,
+            self._declarations,
+            shared.server.within(self._rucio.scope),
+            shared.watch,
+            self._rucio,
+            meter,
+            seat,
+        )
+
+    async def cancel(self, refs: Sequence[JobRef]) -> Sequence[CancelAnswer]:
+        """Stop. Rules of a transfer whose files no Butler holds yet are let go."""
+        open_before = {
+            ref.key: record
+            for ref in refs
+            if (record := self._record(ref)) is not None and "outcome" not in record
+        }
+        answers: list[CancelAnswer] = []
+        for answer in await super().cancel(refs):
+            record = open_before.get(answer.key)
+            movement = movement_of(self._orders.order(record)) if record is not None else None
+            if movement is not None and movement.stage == "transfer" and movement.name != "archive":
+                try:
+                    async with asyncio.timeout(WITHDRAW_S):
+                        await self._mover(movement, Meter(), Seat(self._room)).withdraw()
+                except (DriverError, TimeoutError) as error:
+                    # The attempt is over; its rule stays until a person, or its lifetime, ends it.
+                    words = str(error) or f"its rule could not be let go within {WITHDRAW_S:g} s"
+                    answer = CancelAnswer(answer.key, done=True, message=words)
+            answers.append(answer)
+        return answers
+
+    async def inspect(self, ref: JobRef) -> Sequence[Part]:
+        """The books, and the movement's rules as Rucio tells of them now."""
+        parts = list(await super().inspect(ref))
+        record = self._record(ref)
+        if record is None:
+            return parts
+        movement = movement_of(self._orders.order(record))
+        try:
+            parts += await self._rules(movement)
+        except DriverError as error:
+            parts.append(Part("rules", "rule", "unknown", message=str(error)))
+        return parts[:1000]
+
+    async def _rules(self, movement: Movement) -> list[Part]:
+        """The rules of a movement. Raises DriverError at once if Rucio cannot be asked."""
+        manifest = await self._manifests.load(movement.manifest_id())
+        if manifest is None:
+            return []
+        server = self._shared().server.within(self._rucio.scope)
+        made = [await self._declarations.load(manifest, link) for link in manifest.links]
+        return [
+            Part(
+                f"{rule.name} at {rule.rse}",
+                "rule",
+                rule.state,
+                {"ok": rule.ok, "replicating": rule.replicating, "stuck": rule.stuck},
+                message=rule.error,
+                link=f"{self._rucio.server}/rules/{rule.id}",
+            )
+            for name in dict.fromkeys(each.dataset for each in made if each.dataset)
+            for rule in await server.rules_of(name, patient=False)
+        ]
+
+
+class RucioDriverFactory:
+    """Makes the driver of each facility that names it."""
+
+    name = NAME
+    kinds = frozenset(
+        {JobKind.REGISTER, JobKind.TRANSFER, JobKind.INGEST, JobKind.BUNDLE, JobKind.PURGE}
+    )
+    settings: type[BaseModel] = RucioSettings
+
+    def create(self, facility: FacilityInfo, settings: BaseModel, host: Host) -> RucioDriver:
+        """Make the driver; agents and the server are asked when there is work."""
+        if not isinstance(settings, RucioSettings):
+            raise TypeError(f"settings of the driver '{NAME}' must be RucioSettings")
+        carrier = RoutingCarrier(host, settings.patience_s)
+        return RucioDriver(facility, settings, host, carrier)

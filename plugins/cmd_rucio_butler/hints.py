@@ -1,0 +1,113 @@
+"""Hints: messages of Rucio's own that make the next look at the rules come sooner.
+
+They may be lost, doubled or late: nothing is taken from them but that something has happened.
+"""
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from cmd_rucio_butler.settings import StompSettings
+
+LOG = logging.getLogger(__name__)
+AGAIN_S = 30.0
+"""Seconds between two tries to reach the broker."""
+
+EVENTS = frozenset(
+    {
+        "transfer-done",
+        "transfer-failed",
+        "rule_ok",
+        "rule_progress",
+        "datasetlock_ok",
+        "deletion-done",
+    }
+)
+
+
+class Hints:
+    """Listens to the broker in a thread of its own and calls `wake` in the daemon's loop. Without
+    stomp.py, or without the broker, there are no hints."""
+
+    def __init__(
+        self, settings: StompSettings, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]
+    ) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._wake = wake
+        self._ending = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="rucio-hints", daemon=True)
+        self.heard = 0
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it; blocks for a moment."""
+        self._ending.set()
+        self._lost.set()
+        self._thread.join(timeout=5.0)
+
+    def take(self, body: str) -> None:
+        """A message has come."""
+        try:
+            document: Any = json.loads(body)
+            event = str(document.get("event_type", "")).lower()
+        except (ValueError, AttributeError):
+            return
+        if event in EVENTS:
+            self.heard += 1
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def lose(self) -> None:
+        """The broker is gone."""
+        self._lost.set()
+
+    def _listen(self) -> None:
+        try:
+            import stomp
+        except ImportError:
+            LOG.warning("stomp.py is not installed: no hints from %s", self._settings.host)
+            return
+        while not self._ending.is_set():
+            self._lost.clear()
+            connection = stomp.Connection(
+                [(self._settings.host, self._settings.port)], heartbeats=(10_000, 10_000)
+            )
+            connection.set_listener("hints", _listener(stomp, self))
+            try:
+                connection.connect(
+                    self._settings.username or None, _password(self._settings), wait=True
+                )
+                connection.subscribe(self._settings.destination, id="cmd", ack="auto")
+                self._lost.wait()
+            except (stomp.exception.StompException, OSError) as error:
+                LOG.warning("no hints from %s: %r", self._settings.host, error)
+            finally:
+                if connection.is_connected():
+                    connection.disconnect()
+            if self._ending.wait(AGAIN_S):
+                return
+
+
+def _listener(stomp: Any, hints: Hints) -> Any:
+    class Listener(stomp.ConnectionListener):  # type: ignore[misc]
+        """Passes on what comes."""
+
+        def on_message(self, frame: Any) -> None:
+            hints.take(str(frame.body))
+
+        def on_disconnected(self) -> None:
+            hints.lose()
+
+    return Listener()
+
+
+def _password(settings: StompSettings) -> str | None:
+    return settings.password_file.read_text().strip() if settings.password_file else None

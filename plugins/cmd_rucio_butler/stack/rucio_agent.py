@@ -1,0 +1,253 @@
+"""The Butler agent with the operations that data movement by Rucio needs.
+
+It is shipped with the files of `butler_agent.py`, is started and speaks as that text says, and can all
+that it can. Files are named as in Rucio: by their path below a root directory that is the same
+tree at each facility, by default the root of the Butler's datastore. They are taken in where they
+lie. Every operation may be repeated.
+"""
+
+import sys
+import uuid
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import butler_agent
+from agent_requests import Arguments, Repositories, RequestError
+from butler_moving import (
+    ANSWER_READ_BYTES,
+    READ_BYTES,
+    bundle_datasets,
+    datastore_root,
+    existing_uuids,
+    file_of,
+    make_ref,
+    reason_of,
+    register_runs,
+    register_types,
+    take_in,
+    uuids_of,
+    zip_members,
+)
+
+
+def describe_files(repositories: Repositories, arguments: Arguments) -> dict[str, Any]:
+    """{repo, uuids, root?} -> {"files", "missing", "left"}.
+
+    Each file is {"uuid", "lfn", "size", "adler32", "sidecar"}: its path below the root, bytes, the
+    checksum of its content now, and the dataset in JSON for another Butler. ``missing`` lists
+    {"uuid", "reason"}; ``left`` are to be asked for again.
+    """
+    label = arguments.text("repo")
+    wanted = uuids_of(arguments, "describe_files")
+    given = arguments.text("root", "")
+    arguments.finish()
+    butler = repositories.get(label)
+    root = root_of(butler, label, given)
+    refs = {ref.id: ref for ref in butler.get_many_datasets(wanted)} if wanted else {}
+    files: list[dict[str, Any]] = []
+    missing: list[dict[str, str]] = []
+    left: list[str] = []
+    read = 0
+    with butler.registry.caching_context():
+        for identity in wanted:
+            if read >= ANSWER_READ_BYTES:
+                left.append(str(identity))
+                continue
+            try:
+                if identity not in refs:
+                    raise RequestError("the Butler has no such dataset")
+                ref = refs[identity]
+                path = file_of(butler, ref)
+                entry = {
+                    "uuid": str(identity),
+                    "lfn": lfn_of(path, root),
+                    "size": path.stat().st_size,
+                }
+                entry["adler32"] = adler32_of(path)
+                expanded = ref.expanded(butler.registry.expandDataId(ref.dataId))
+                entry["sidecar"] = expanded.to_json()
+            except (RequestError, OSError) as error:
+                missing.append({"uuid": str(identity), "reason": reason_of(error)})
+                continue
+            read += entry["size"]
+            files.append(entry)
+    return {"files": files, "missing": missing, "left": left}
+
+
+def zip_files(repositories: Repositories, arguments: Arguments) -> dict[str, Any]:
+    """{repo, uuids, directory, root?} -> {"lfn", "size", "adler32", "members"}: these datasets in
+    one zip with a Butler index, in a directory below the root.
+
+    A zip that holds them already is told of and not made again: the bytes of one that has been
+    declared must not change.
+    """
+    label = arguments.text("repo")
+    wanted = uuids_of(arguments, "zip_files")
+    directory = arguments.text("directory")
+    given = arguments.text("root", "")
+    arguments.finish()
+    root = root_of(repositories.get(label), label, given)
+    members = {str(each) for each in wanted}
+    path = next((p for p in sorted((root / directory).glob("*.zip")) if holds(p, members)), None)
+    if path is None:
+        order = {"repo": label, "uuids": sorted(members), "directory": str(root / directory)}
+        path = Path(bundle_datasets(repositories, Arguments("bundle_datasets", order))["file"])
+    return {
+        "lfn": lfn_of(path, root),
+        "size": path.stat().st_size,
+        "adler32": adler32_of(path),
+        "members": sorted(members),
+    }
+
+
+def look_at_files(repositories: Repositories, arguments: Arguments) -> dict[str, Any]:
+    """{repo, files: [{lfn, size}], root?} -> {"missing": {lfn: reason}}: what has not arrived."""
+    label = arguments.text("repo")
+    files = arguments.objects("files")
+    given = arguments.text("root", "")
+    arguments.finish()
+    root = root_of(repositories.get(label, writeable=True), label, given)
+    reasons = {each["lfn"]: arrival_problem(root / each["lfn"], each["size"]) for each in files}
+    return {"missing": {lfn: reason for lfn, reason in reasons.items() if reason}}
+
+
+def adopt_files(repositories: Repositories, arguments: Arguments) -> dict[str, Any]:
+    """{repo, types, datasets, root?} -> {"ingested", "existing", "rejected"}.
+
+    ``types`` and ``datasets`` are as for `ingest_datasets`, with ``lfn`` and ``size`` instead of
+    ``file``. Files below the datastore's root are registered where they lie. ``rejected`` lists
+    {"uuid", "reason", "class"}; one bad dataset does not keep out the others.
+    """
+    label = arguments.text("repo")
+    definitions = arguments.objects("types")
+    items = arguments.objects("datasets")
+    given = arguments.text("root", "")
+    arguments.finish()
+    butler = repositories.get(label, writeable=True)
+    root = root_of(butler, label, given)
+    rejected: list[dict[str, str]] = []
+    types, refused = register_types(butler, definitions)
+    refs: dict[Any, tuple[Any, str]] = {}
+    sizes: dict[Any, int] = {}
+    for item in items:
+        problem = refused.get(item["type"])
+        if problem is None:
+            try:
+                ref = make_ref(butler, types, item)
+                refs[ref.id], sizes[ref.id] = (ref, str(root / item["lfn"])), item["size"]
+            except RequestError as error:
+                problem = str(error)
+        if problem is not None:
+            rejected.append({"uuid": item["uuid"], "reason": problem, "class": "Permanent"})
+    existing = set(existing_uuids(butler, refs))
+    fresh = []
+    for key, (ref, path) in refs.items():
+        problem = "" if key in existing else arrival_problem(Path(path), sizes[key])
+        if problem:
+            rejected.append({"uuid": str(key), "reason": problem, "class": "Transient"})
+        elif key not in existing:
+            fresh.append((ref, path))
+    register_runs(butler, {ref.run for ref, _ in fresh})
+    failures = take_in(InPlace(butler), fresh)
+    rejected += [{"uuid": str(key), **failure} for key, failure in failures.items()]
+    return {
+        "ingested": [str(ref.id) for ref, _ in fresh if ref.id not in failures],
+        "existing": [str(key) for key in existing],
+        "rejected": rejected,
+    }
+
+
+def adopt_zips(repositories: Repositories, arguments: Arguments) -> dict[str, Any]:
+    """{repo, zips: [{lfn, size}], root?} -> {"ingested", "existing", "rejected"}, lists of names; a
+    rejected one is {"lfn", "reason", "class"}. Dimension records must be there before.
+    """
+    from lsst.daf.butler.registry import ConflictingDefinitionError, RegistryError
+
+    label = arguments.text("repo")
+    zips = arguments.objects("zips")
+    given = arguments.text("root", "")
+    arguments.finish()
+    butler = repositories.get(label, writeable=True)
+    root = root_of(butler, label, given)
+    told: dict[str, Any] = {"ingested": [], "existing": [], "rejected": []}
+    for each in zips:
+        path = root / each["lfn"]
+        problem = arrival_problem(path, each["size"])
+        if problem:
+            told["rejected"].append({"lfn": each["lfn"], "reason": problem, "class": "Transient"})
+            continue
+        members = {uuid.UUID(text) for text in zip_members(path)}
+        if members <= set(existing_uuids(butler, members)):
+            told["existing"].append(each["lfn"])
+            continue
+        try:
+            butler.ingest_zip(str(path), transfer="auto")
+            told["ingested"].append(each["lfn"])
+        except (ConflictingDefinitionError, RegistryError, LookupError, ValueError) as error:
+            reason = {"lfn": each["lfn"], "reason": reason_of(error), "class": "Permanent"}
+            told["rejected"].append(reason)
+    return told
+
+
+class InPlace:
+    """A Butler that takes files in where they lie, if that is in its datastore."""
+
+    def __init__(self, butler: Any) -> None:
+        self._butler = butler
+
+    def ingest(self, *datasets: Any, transfer: str, skip_existing: bool) -> None:
+        """See `Butler.ingest`; the way of transfer is our own."""
+        self._butler.ingest(*datasets, transfer="auto", skip_existing=skip_existing)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._butler, name)
+
+
+def root_of(butler: Any, label: str, given: str) -> Path:
+    """Return the directory that files' names are relative to."""
+    return Path(given) if given else datastore_root(butler, label)
+
+
+def lfn_of(path: Path, root: Path) -> str:
+    """Return a file's name; RequestError if it does not lie below the root."""
+    try:
+        return str(path.resolve().relative_to(root.resolve()))
+    except ValueError as error:
+        raise RequestError(
+            f"its file {path} is not below {root}, where Rucio has its files"
+        ) from error
+
+
+def arrival_problem(path: Path, size: int) -> str:
+    """Say why a file has not arrived; empty if it has."""
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError:
+        return f"there is no file {path}"
+    return "" if found == size else f"{path} has {found} of {size} bytes"
+
+
+def adler32_of(path: Path) -> str:
+    """Return the Adler-32 of a file's content as eight hexadecimal digits."""
+    value = 1
+    with path.open("rb") as source:
+        while data := source.read(READ_BYTES):
+            value = zlib.adler32(data, value)
+    return f"{value:08x}"
+
+
+def holds(path: Path, members: set[str]) -> bool:
+    """Say whether a zip holds just these datasets; one that cannot be read does not."""
+    try:
+        return zip_members(path) == members
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return False
+
+
+OPERATIONS = (describe_files, zip_files, look_at_files, adopt_files, adopt_zips)
+
+if __name__ == "__main__":
+    butler_agent.OPERATIONS.update({each.__name__: each for each in OPERATIONS})
+    sys.exit(butler_agent.main())

@@ -1,0 +1,126 @@
+"""The driver `rucio` keeps the contract of drivers over a real Rucio and real agents.
+
+The orders are transfers of the same few files under groups of their own: each has its own dataset and
+rule in Rucio, which is the ledger. Long ones are of files that the transfer service holds back.
+"""
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_setup import SCENARIO_OF_CONTRACT as SCENARIO
+from live_setup import agents_of
+from rucio_site import SCOPE, Site
+
+from cmd_daemon.hooks import Agent, FacilityInfo, JobKind, JobOrder
+from cmd_daemon.testing import FakeHost
+from cmd_daemon.testing.driver_contract import DriverContract
+from cmd_rucio_butler.driver import RucioDriver, RucioDriverFactory
+from cmd_rucio_butler.settings import rucio_settings
+
+NUMBERS = itertools.count(1)
+
+
+class FromElsewhere:
+    """An agent that lives in the loop of another thread, for tests with loops of their own."""
+
+    def __init__(self, agent: Agent, loop: asyncio.AbstractEventLoop) -> None:
+        self._agent = agent
+        self._loop = loop
+
+    async def call(self, op: str, args: Mapping[str, Any], timeout_s: float = 120.0) -> Any:
+        question = self._agent.call(op, args, timeout_s)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(question, self._loop))
+
+
+@pytest.fixture(scope="module")
+def elsewhere(
+    facilities: Mapping[str, FacilityInfo], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, FromElsewhere]]:
+    """The agents of the facilities, in a thread of their own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    made = agents_of(facilities, tmp_path_factory.mktemp("elsewhere"))
+    yield {name: FromElsewhere(agent, loop) for name, agent in made.items()}
+    for agent in made.values():
+        asyncio.run_coroutine_threadsafe(agent.close(), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def holding(site: Site) -> Iterator[Site]:
+    """The Rucio at work, with a transfer service that holds the contract's warps back."""
+    site.transfers.fault(f"{SCENARIO}/make/g1/a1/warp", hold=True)
+    site.daemons.pace(0.1)
+    yield site
+    site.sweep()
+
+
+def order(prefix: str, type_: str) -> JobOrder:
+    group = f"{prefix}{next(NUMBERS)}"
+    chain = f"out/{SCENARIO}/make"
+    return JobOrder(
+        key=f"{SCENARIO}/make/{group}/keep-transfer#1",
+        campaign=SCENARIO,
+        step="make",
+        group=group,
+        job="keep-transfer",
+        attempt=1,
+        kind=JobKind.TRANSFER,
+        facility="FrDF",
+        params={"datasets": [type_], "at": "USDF", "facilities": ["USDF", "FrDF"]},
+        butler="main",
+        output_chain=f"{chain}/g1",
+        step_chain=chain,
+    )
+
+
+@pytest.mark.timeout(300)
+class TestLiveContract(DriverContract):
+    deadline_s = 90.0
+    exactly_once = True
+
+    @pytest.fixture(autouse=True)
+    def outside(
+        self,
+        tmp_path: Path,
+        holding: Site,
+        facilities: Mapping[str, FacilityInfo],
+        elsewhere: Mapping[str, FromElsewhere],
+    ) -> None:
+        self.client = holding.client()
+        self.info = facilities["FrDF"]
+        self.host = FakeHost(tmp_path, facilities, elsewhere)
+        self.made: list[str] = []
+
+    async def make_driver(self) -> RucioDriver:
+        driver = RucioDriverFactory().create(self.info, rucio_settings(self.info), self.host)
+        await driver.start()
+        return driver
+
+    def _orders(self, prefix: str, type_: str, n: int) -> list[JobOrder]:
+        made = [order(prefix, type_) for _ in range(n)]
+        self.made += [each.group for each in made]
+        return made
+
+    def orders(self, n: int) -> list[JobOrder]:
+        return self._orders("quick", "zp", n)
+
+    def long_orders(self, n: int) -> list[JobOrder]:
+        return self._orders("long", "warp", n)
+
+    def ledger(self) -> Mapping[str, int]:
+        rules = {}
+        for group in self.made:
+            name = f"Dataset/{SCENARIO}/make/{group}/FrDF/keep"
+            filters = {"account": "root", "scope": SCOPE, "name": name}
+            found = list(self.client.list_replication_rules(filters))
+            rules[f"{SCENARIO}/make/{group}/keep-transfer#1"] = len(found)
+        return rules
