@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from cm_client import Client, CmError, HistoryGone, Name, connection_lost
 from cmd_api.v1.campaign_pb2 import Campaign
@@ -26,16 +28,49 @@ AT_LEAST_EVERY = 2.0
 """Seconds after which it is looked at without an event: progress of jobs makes none."""
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Ctrl-C as a note that is taken at the next turn of the loop: an exception in the middle of a gRPC
+    call can leave a lock behind that its own clean-up then waits for. Yields what raises
+    KeyboardInterrupt if Ctrl-C was pressed; a second Ctrl-C interrupts at once."""
+    pressed = False
+
+    def note(*_: object) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
 def follow(client: Client, name: Name, view: View, *, exit_on_hold: bool) -> int:
     """Show the campaign until it is final; the exit code of its fate.
 
-    Lost connections are shown and outlasted. Raises CmError if the first look fails.
+    Lost connections are shown and outlasted. Raises CmError if the first look fails, and
+    KeyboardInterrupt after Ctrl-C.
     """
+    with interruptible() as check:
+        return _follow(client, name, view, exit_on_hold, check)
+
+
+def _follow(
+    client: Client, name: Name, view: View, exit_on_hold: bool, check: Callable[[], None]
+) -> int:
     watcher = _Watcher(client, name, view)
     watcher.look()
     while True:
         try:
             for batch in client.watch_events(name.full, idle=IDLE, on_lost=view.lost):
+                check()
                 code = watcher.take(batch, exit_on_hold)
                 if code is not None:
                     return code

@@ -122,6 +122,9 @@ class Live:
     def queues(self, name: str) -> tuple[Queue, ...]:
         return (Queue("small", 4, 2**30, running=2, queued=3),)
 
+    def backlog(self, name: str) -> dict[str, int]:
+        return {}
+
     def storage(self, name: str) -> tuple[Storage, ...]:
         return (
             Storage("HERE_DISK", "/data", 100, 1000),
