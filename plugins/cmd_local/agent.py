@@ -245,9 +245,11 @@ class ButlerAgent:
         return self._error(error_class, str(fields.get("message") or "an error without words"))
 
     async def _keep_log(self, life: _Life) -> None:
+        tail = b""
         with contextlib.suppress(DriverError):  # the connection broke
             while data := await life.process.read_errors():
-                words = data.decode(errors="replace").strip().splitlines()
+                tail = (tail + data)[-4096:]  # a line may come in pieces
+                words = tail.decode(errors="replace").strip().splitlines()
                 self._last_words = words[-1][:500] if words else self._last_words
                 with contextlib.suppress(OSError):  # a full disk must not end the agent
                     await asyncio.to_thread(self._append, data)
