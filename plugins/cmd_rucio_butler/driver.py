@@ -17,12 +17,11 @@ from cmd_daemon.hooks import (
     ErrorClass,
     FacilityInfo,
     Host,
-    JobKind,
     JobRef,
     Part,
 )
 from cmd_local.moving.carrier import Carrier
-from cmd_local.moving.driver import MoverDriver
+from cmd_local.moving.driver import MoverDriver, MoverFactory
 from cmd_local.moving.orders import BadOrder, Movement, OrderStore, movement_of
 from cmd_local.moving.routing import RoutingCarrier
 from cmd_local.moving.sending import Meter
@@ -190,9 +189,7 @@ class RucioDriverFactory:
     """Makes the driver of each facility that names it."""
 
     name = NAME
-    kinds = frozenset(
-        {JobKind.REGISTER, JobKind.TRANSFER, JobKind.INGEST, JobKind.BUNDLE, JobKind.PURGE}
-    )
+    kinds = MoverFactory.kinds
     settings: type[BaseModel] = RucioSettings
 
     def create(self, facility: FacilityInfo, settings: BaseModel, host: Host) -> RucioDriver:

@@ -114,10 +114,6 @@ class RucioMover(Mover):
             if len(missing) == len(uuids):
                 await self._keeper(link).release(made.dataset, self._at(link.destination).rse)
 
-    def datasets(self) -> list[str]:
-        """The datasets this attempt has dealt with."""
-        return sorted({made.dataset for made in self._declared.values() if made.dataset})
-
     def _at(self, facility: str) -> RucioSettings:
         return settings_at(self._host, facility)
 
