@@ -3,6 +3,7 @@
 This package is all a plugin may import of the daemon (and `cmd_daemon.testing` in its tests).
 """
 
+from cmd_daemon.hooks.control import Command, Control, ControlAnswer, Controllable
 from cmd_daemon.hooks.facilities import (
     Check,
     FacilityProbe,
@@ -71,7 +72,11 @@ __all__ = [
     "CampaignReview",
     "CancelAnswer",
     "Check",
+    "Command",
     "CommittedEvent",
+    "Control",
+    "ControlAnswer",
+    "Controllable",
     "DataShare",
     "Driver",
     "DriverError",
