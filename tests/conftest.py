@@ -1,1 +1,2 @@
-"""What the tests of several rooms share lies beside this file: `history` and `daemon_process`."""
+"""What the tests of several rooms share lies beside this file: `history`, `daemon_process`,
+`certificates`."""

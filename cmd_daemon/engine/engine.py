@@ -16,6 +16,7 @@ from cmd_daemon.engine.feed import Feed
 from cmd_daemon.engine.journal import Journal, Loaded
 from cmd_daemon.engine.lanes import Lane, Lanes
 from cmd_daemon.engine.nexus import log_nexus
+from cmd_daemon.engine.notices import Notices
 from cmd_daemon.engine.observers import Observers
 from cmd_daemon.engine.placing import Placing
 from cmd_daemon.engine.polling import Polling
@@ -91,6 +92,7 @@ class Engine:
     splitting: Splitting = field(init=False)
     placing: Placing = field(init=False)
     observers: Observers = field(init=False)
+    notices: Notices = field(init=False)
     recovered: bool = False
     beats: int = 0
     _inbox: deque[ev.Event | Asked] = field(default_factory=deque)
@@ -139,6 +141,15 @@ class Engine:
             self.decided,
         )
         self.observers = Observers(list(self.plugins.observers.values()))
+        self.notices = Notices(
+            self.view,
+            self.live,
+            self.journal,
+            self.clock,
+            list(self.plugins.notifiers.values()),
+            self.host.state_dir / "notices.json",
+            lambda: self.writer.problem,
+        )
 
     # --- what others call -------------------------------------------------------------------
 
@@ -239,6 +250,7 @@ class Engine:
             effects=len(loaded.effects),
             last_seq=self._seq,
         )
+        await self.notices.load(self._seq)
         self.recovered = True
 
     def _pick_up(self) -> None:
@@ -278,6 +290,8 @@ class Engine:
             tasks.create_task(self.live.run())
             for observing in self.observers.tasks():
                 tasks.create_task(observing)
+            for telling in self.notices.tasks():
+                tasks.create_task(telling)
             self._pick_up()
             tasks.create_task(self._loop())
             tasks.create_task(self._watch_breakers())
@@ -473,6 +487,7 @@ class Engine:
         records = taken.batch.records
         self.feed.publish(records)
         self.observers.publish(records)
+        self.notices.publish(records)
         log_nexus(taken.batch)
         metrics.commit_seconds.observe(seconds)
         metrics.commit_events.observe(len(records))
