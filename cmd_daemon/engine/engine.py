@@ -20,6 +20,7 @@ from cmd_daemon.engine.notices import Notices
 from cmd_daemon.engine.observers import Observers
 from cmd_daemon.engine.placing import Placing
 from cmd_daemon.engine.polling import Polling
+from cmd_daemon.engine.scheduling import Scheduling
 from cmd_daemon.engine.splitting import Splitting
 from cmd_daemon.engine.timers import Timers
 from cmd_daemon.engine.writer import Pending, Writer
@@ -92,6 +93,7 @@ class Engine:
     splitting: Splitting = field(init=False)
     placing: Placing = field(init=False)
     observers: Observers = field(init=False)
+    scheduling: Scheduling = field(init=False)
     notices: Notices = field(init=False)
     recovered: bool = False
     beats: int = 0
@@ -141,6 +143,9 @@ class Engine:
             self.decided,
         )
         self.observers = Observers(list(self.plugins.observers.values()))
+        self.scheduling = Scheduling(
+            self.view, self.plugins, self.facilities, self.journal, self.clock, self.ask
+        )
         self.notices = Notices(
             self.view,
             self.live,
@@ -226,6 +231,7 @@ class Engine:
         self._seq = loaded.last_seq
         self.feed = Feed(self.journal, loaded.last_seq)
         view.facilities.update(loaded.facilities)
+        view.schedules.update(loaded.schedules)
         for state in loaded.facilities.values():
             self.live.note(state)
         for campaign in view.campaigns.values():
@@ -295,6 +301,7 @@ class Engine:
             self._pick_up()
             tasks.create_task(self._loop())
             tasks.create_task(self._watch_breakers())
+            tasks.create_task(self.scheduling.run())
 
     async def _start_lane(self, lane: Lane) -> None:
         """Start a driver, as often as it takes; then observe its attempts."""
@@ -401,6 +408,10 @@ class Engine:
             self._resume(asked.event.campaign_id)
         elif isinstance(asked.event, ev.FacilityKilled | ev.FacilityRevived):
             self._sweep_facility(asked.event.facility)
+        elif isinstance(asked.event, ev.ScheduleDue):
+            for campaign in decision.campaigns.values():
+                if campaign.desired is Desired.CANCEL:
+                    self._sweep(campaign.id)
 
     def _decide(self, event: ev.Event) -> None:
         try:

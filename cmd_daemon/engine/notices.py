@@ -16,13 +16,13 @@ from typing import Any
 import structlog
 
 from cmd_daemon.engine.clock import Clock
-from cmd_daemon.engine.concerns import INFO, URGENT, Concerns, command_for, short_name
+from cmd_daemon.engine.concerns import INFO, URGENT, WARNING, Concerns, command_for, short_name
 from cmd_daemon.engine.containment import contained
 from cmd_daemon.engine.facilities import LiveFacilities
 from cmd_daemon.engine.journal import Journal
 from cmd_daemon.hooks.ports import Notice, Notifier
 from cmd_daemon.kernel.records import Record
-from cmd_daemon.kernel.states import FINAL_CAMPAIGN, CampaignState, StepState
+from cmd_daemon.kernel.states import FINAL_CAMPAIGN, CampaignState, RunOutcome, StepState
 from cmd_daemon.kernel.view import View
 
 log = structlog.get_logger()
@@ -44,6 +44,9 @@ KEPT = 500
 
 EVENT = "event "
 """Begins the keys of what is said of one event, and does not stand."""
+
+REFUSED = json.dumps({"outcome": RunOutcome.REFUSED})
+"""What the event of a schedule tells that could not launch."""
 
 REPLAYED = 100_000
 """Events read again at start, for what ended while nobody listened."""
@@ -119,8 +122,13 @@ class Notices:
         self._ends(records)
 
     def _ends(self, records: Sequence[Record]) -> None:
-        """Say of campaigns and steps that they have ended."""
+        """Say of campaigns and steps that they have ended, and of schedules that could not launch."""
         for record in records:
+            if record.kind == "schedule" and record.detail == REFUSED:
+                text = f"{short_name(record.name)} launched nothing: {record.reason}"
+                command = f"cm schedule show {short_name(record.name)}"
+                notice = Notice(WARNING, record.name, text, command)
+                self._queue(f"{EVENT}{record.seq}", notice)
             if record.from_state == record.to_state:
                 continue
             if record.kind == "campaign" and record.to_state in FINAL_CAMPAIGN:
