@@ -22,6 +22,7 @@ COMMANDS = {
     "start",
     "pause",
     "resume",
+    "tune",
     "cancel",
     "archive",
     "status",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -12,8 +12,13 @@ from ..names import NameType, states_of
 from ..options import confirm, json_option, reason_option, required_reason, yes_option
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from rich.console import RenderableType
+
     from cm_client import Client, Name
     from cmd_api.v1.group_pb2 import Group
+
+Done = TypeVar("Done", bound="Message")
 
 names_argument = click.argument("names", nargs=-1, required=True, type=NameType("step", "group"))
 state_option = click.option(
@@ -22,14 +27,14 @@ state_option = click.option(
 
 
 def _chosen(client: Client, names: tuple[Name, ...], state: str, verb: str, yes: bool) -> list[str]:
-    """Full names of the groups meant: as named, and of each step all groups in the state."""
+    """Full names of what is meant: as named, and of each step all groups in the state."""
     from cmd_api.v1.group_pb2 import Group
 
     from ..show.text import counted
 
     chosen: dict[str, None] = {}
     for name in names:
-        if name.level == "group":
+        if name.level != "step":
             chosen[name.full] = None
             continue
         if not state:
@@ -52,6 +57,12 @@ def _chosen(client: Client, names: tuple[Name, ...], state: str, verb: str, yes:
     return list(chosen)
 
 
+def _groups(found: list[Group]) -> RenderableType:
+    from ..show.entities import group_table
+
+    return group_table(found)
+
+
 def _act(
     caller: Caller,
     names: tuple[Name, ...],
@@ -61,15 +72,28 @@ def _act(
     as_json: bool,
     one: Callable[[Client, str], Group],
 ) -> int:
-    """Do it to each group; a refusal of one does not keep the others from it."""
+    return act_on_each(caller, names, state, verb, yes, as_json, one, _groups)
+
+
+def act_on_each(
+    caller: Caller,
+    names: tuple[Name, ...],
+    state: str,
+    verb: str,
+    yes: bool,
+    as_json: bool,
+    one: Callable[[Client, str], Done],
+    table: Callable[[list[Done]], RenderableType],
+) -> int:
+    """Do it to each one; a refusal of one does not keep the others from it. What was done is shown; the
+    exit code."""
     from cm_client import CmError, DaemonUnavailable, short_name
 
     from ..errors import REFUSED, Refusal, refusal
     from ..show.console import console
     from ..show.document import print_messages
-    from ..show.entities import group_table
 
-    done: list[Group] = []
+    done: list[Done] = []
     refused = 0
     lost: Refusal | None = None
     with caller.connect() as client:
@@ -85,7 +109,7 @@ def _act(
     if as_json:
         print_messages(done)
     elif done:
-        console().print(group_table(done))
+        console().print(table(done))
     if lost is not None:
         raise lost
     return refused

@@ -27,6 +27,7 @@ STYLES = {
     "UNCERTAIN": "bold yellow",
     "PAUSED": "yellow",
     "PAUSING": "yellow",
+    "RESUMING": "yellow",
     "FAILED": "bold red",
     "REJECTED": "red",
     "CANCELLED": "magenta",
