@@ -98,6 +98,18 @@ class Call:
     number: int = 0
 
 
+def answered(call: Call, done: bool, error: ErrorClass, message: str) -> ev.CommandAnswered:
+    """What became of a command."""
+    return ev.CommandAnswered(
+        job_id=call.job_id,
+        attempt=call.attempt,
+        number=call.number,
+        done=done,
+        error_class=error,
+        message=message,
+    )
+
+
 Make = Callable[[Lane, list[Call]], Awaitable[None]]
 
 
@@ -184,16 +196,7 @@ class Calls:
     def _faulty(self, call: Call) -> None:
         problem = "the daemon failed to make the call"
         self._fail(call, ErrorClass.UNKNOWN, problem)
-        self._post(
-            ev.CommandAnswered(
-                job_id=call.job_id,
-                attempt=call.attempt,
-                number=call.number,
-                done=False,
-                error_class=ErrorClass.UNKNOWN,
-                message=problem,
-            )
-        )
+        self._post(answered(call, False, ErrorClass.UNKNOWN, problem))
 
     def _job(self, call: Call, state: JobState) -> Job | None:
         job = self._view.jobs.get(call.job_id)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import structlog
 
 from cmd_daemon.engine.answers import key_of, listed, words
-from cmd_daemon.engine.calls import Call, CallFailed, guarded
+from cmd_daemon.engine.calls import Call, CallFailed, answered, guarded
 from cmd_daemon.engine.clock import Clock
 from cmd_daemon.engine.lanes import Lane
 from cmd_daemon.failpoints import failpoint
@@ -64,17 +64,14 @@ class Controls:
             return
         failpoint("after-control")
         for answer in listed(answers, len(controls)):
-            answered = asked.pop(key_of(answer), None)
-            if answered is None:
+            known = asked.pop(key_of(answer), None)
+            if known is None:
                 log.warning("an answer nobody asked for", driver=lane.name, answer=words(answer))
                 continue
             kind = getattr(answer, "error_class", None)
-            self._tell(
-                answered,
-                getattr(answer, "done", None) is True,
-                kind if isinstance(kind, ErrorClass) else ErrorClass.UNKNOWN,
-                words(getattr(answer, "message", "")),
-            )
+            error = kind if isinstance(kind, ErrorClass) else ErrorClass.UNKNOWN
+            done = getattr(answer, "done", None) is True
+            self._post(answered(known, done, error, words(getattr(answer, "message", ""))))
         self._fail(asked, ErrorClass.UNKNOWN, f"{lane.name} gave no answer for this attempt")
 
     def _control(self, call: Call) -> Control | None:
@@ -90,16 +87,4 @@ class Controls:
 
     def _fail(self, asked: dict[str, Call], error: ErrorClass, message: str) -> None:
         for call in asked.values():
-            self._tell(call, False, error, message)
-
-    def _tell(self, call: Call, done: bool, error: ErrorClass, message: str) -> None:
-        self._post(
-            ev.CommandAnswered(
-                job_id=call.job_id,
-                attempt=call.attempt,
-                number=call.number,
-                done=done,
-                error_class=error,
-                message=message,
-            )
-        )
+            self._post(answered(call, False, error, message))

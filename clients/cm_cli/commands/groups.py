@@ -63,18 +63,6 @@ def _groups(found: list[Group]) -> RenderableType:
     return group_table(found)
 
 
-def _act(
-    caller: Caller,
-    names: tuple[Name, ...],
-    state: str,
-    verb: str,
-    yes: bool,
-    as_json: bool,
-    one: Callable[[Client, str], Group],
-) -> int:
-    return act_on_each(caller, names, state, verb, yes, as_json, one, _groups)
-
-
 def act_on_each(
     caller: Caller,
     names: tuple[Name, ...],
@@ -148,7 +136,8 @@ def retry(
     def one(client: Client, group: str) -> Group:
         return client.retry_group(group, mode=mode, reason=reason)
 
-    ctx.exit(_act(ctx.ensure_object(Caller), names, state, "retry", yes, as_json, one))
+    caller = ctx.ensure_object(Caller)
+    ctx.exit(act_on_each(caller, names, state, "retry", yes, as_json, one, _groups))
 
 
 def _verdict(verb: str, about: str, *, needs_reason: bool) -> click.Command:
@@ -184,7 +173,7 @@ def _verdict(verb: str, about: str, *, needs_reason: bool) -> click.Command:
             }[verb]
             return act(group, reason=why)
 
-        ctx.exit(_act(caller, names, state, verb, yes, as_json, one))
+        ctx.exit(act_on_each(caller, names, state, verb, yes, as_json, one, _groups))
 
     return command
 
