@@ -38,6 +38,7 @@ class DaemonSection(Section):
 
     `database` is a path or a SQLAlchemy URL, `socket` the path of the Unix socket, `metrics` an
     address `host:port` for Prometheus (empty: none). Facilities are looked at every `probe_s` seconds.
+    A command to an attempt outside that is not done after `command_s` seconds is given up.
     """
 
     state_dir: Path = Path("/var/lib/cmd-daemon")
@@ -48,6 +49,7 @@ class DaemonSection(Section):
     log_format: str = Field(default="json", pattern="^(json|console)$")
     metrics: str = ""
     probe_s: Duration = 30.0
+    command_s: Duration = 600.0
 
     @property
     def database_url(self) -> str:

@@ -188,7 +188,7 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
     store.on_commit_point = failpoint
     for lane in lanes:
         stack.push_async_callback(lane.driver.stop)
-    engine = Engine(store, clock, plugins, infos, host, lanes, section.probe_s)
+    engine = Engine(store, clock, plugins, infos, host, lanes, section.probe_s, section.command_s)
     host.on_wake = engine.wake
     room = Room(
         engine=engine,

@@ -16,6 +16,8 @@ NAMES = (
     "before-submit",
     "after-submit",
     "before-answer",
+    "before-control",
+    "after-control",
 )
 
 

@@ -15,6 +15,7 @@ import click
 from .caller import Caller
 from .commands import (
     campaigns,
+    controlling,
     daemon,
     entities,
     facilities,
@@ -76,6 +77,7 @@ _FAMILIES = (
     history,
     entities,
     groups,
+    controlling,
     moving,
     facilities,
     schedules,

@@ -146,7 +146,7 @@ class CampaignCalls:
         etag: str = "",
         request_id: str | None = None,
     ) -> Call[pb.Campaign]:
-        """Submit nothing new; running jobs end by themselves.
+        """Submit nothing new, and pause what is outside where that can be done; the rest ends by itself.
 
         Raises NotFound, StateRefused, EtagMismatch.
         """

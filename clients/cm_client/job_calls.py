@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from cmd_api.v1 import job_pb2 as pb
 
-from .call import Call, Resumable, paged, rpc, streamed
+from .call import Call, Resumable, change, paged, rpc, streamed
 from .streams import LogStream, OnLost
 
 PAGE = 1000
@@ -76,6 +76,35 @@ class JobCalls:
         """The parts of an attempt of a job, 0 for the newest. Raises NotFound."""
         request = pb.ListPartsRequest(parent=parent, attempt=attempt)
         return Call("JobService/ListParts", request, pb.ListPartsResponse)
+
+    @rpc
+    def control_job(
+        self,
+        name: str,
+        *,
+        paused: bool | None = None,
+        priority: int | None = None,
+        memory: int | None = None,
+        queue: str | None = None,
+        reason: str = "",
+        etag: str = "",
+        request_id: str | None = None,
+    ) -> Call[pb.Job]:
+        """Command the attempt of a job, or of the job a group is at, while it is outside.
+
+        `paused` False lets it go on; `memory` in bytes; None leaves things as they are. Raises NotFound,
+        StateRefused, EtagMismatch, InvalidArgument.
+        """
+        request = pb.ControlJobRequest(
+            name=name,
+            paused=paused,
+            priority=priority,
+            memory=memory,
+            queue=queue,
+            reason=reason,
+            etag=etag,
+        )
+        return change("JobService/ControlJob", request, pb.Job, request_id)
 
     @streamed
     def read_log(

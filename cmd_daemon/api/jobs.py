@@ -8,18 +8,31 @@ from cmd_api.v1 import job_pb2 as pb
 from cmd_api.v1 import job_pb2_grpc
 from cmd_daemon.api import paging
 from cmd_daemon.api.errors import ApiError, invalid, not_found
-from cmd_daemon.api.service import Context, Room, state_names
+from cmd_daemon.api.moves import refused_final
+from cmd_daemon.api.names import Path, parse
+from cmd_daemon.api.service import (
+    Context,
+    Room,
+    actor_of,
+    check_command,
+    check_etag,
+    state_names,
+)
 from cmd_daemon.api.shapes import attempt_message, job_message, stamp
 from cmd_daemon.engine.lanes import Lane
 from cmd_daemon.hooks.ports import DriverError, JobRef, Part
+from cmd_daemon.kernel import events as ev
+from cmd_daemon.kernel.commands import Command, Value
 from cmd_daemon.kernel.outcome import ErrorClass
 from cmd_daemon.kernel.records import JobRow
 from cmd_daemon.kernel.states import IN_FLIGHT_JOB, JobKind, JobState
 from cmd_daemon.spec import key
 
+QUEUE_LENGTH = 200
+
 
 class JobService(job_pb2_grpc.JobServiceServicer):
-    """Look at jobs, their attempts, parts and logs."""
+    """Look at jobs, their attempts, parts and logs; command attempts that are outside."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -113,6 +126,63 @@ class JobService(job_pb2_grpc.JobServiceServicer):
                     return
         except DriverError as error:
             raise _driver_error(error, request.name) from error
+
+    async def ControlJob(self, request: pb.ControlJobRequest, context: Context) -> pb.Job:
+        row, etag = await self._meant(request.name)
+        wants = self._wants(request, row)
+        check_command(request, needs_reason=any(value is not None for _, value in wants))
+        name = str(Path(row.campaign, row.step_name, row.group_name, row.job.name))
+        if not await self._room.repeated(request, "ControlJob"):
+            check_etag(request.etag, etag, request.name)
+            if row.job.id not in self._room.engine.view.jobs:
+                raise refused_final(name, row.job.state, "JobCommanded")
+            event = ev.JobCommanded(
+                job_id=row.job.id,
+                attempt=row.job.attempt,
+                wants=wants,
+                actor=actor_of(context),
+                reason=request.reason,
+                request_id=request.request_id,
+            )
+            await self._room.ask(event, request, "ControlJob")
+        return job_message(await self._room.job(name))
+
+    async def _meant(self, name: str) -> tuple[JobRow, str]:
+        """The job that is meant, and the etag of what was named: the job, or the group that is at it."""
+        path = parse(name, 3, 4)
+        if path.depth == 4:
+            row = await self._room.job(name)
+            return row, str(row.job.version)
+        group = (await self._room.group(name)).group
+        rows = await self._room.reader.list_jobs(path.campaign, path.step, path.group, limit=1000)
+        at = group.jobs[group.cursor]
+        return next(row for row in rows if row.job.id == at), str(group.version)
+
+    def _wants(
+        self, request: pb.ControlJobRequest, row: JobRow
+    ) -> tuple[tuple[Command, Value], ...]:
+        """The commands of a request. Raises ApiError naming the first field that cannot be."""
+        wants: list[tuple[Command, Value]] = []
+        if request.HasField("paused"):
+            wants.append((Command.PAUSE if request.paused else Command.RESUME, None))
+        if request.HasField("priority"):
+            wants.append((Command.PRIORITY, request.priority))
+        if request.HasField("memory"):
+            info = self._room.facilities.get(row.job.facility)
+            if request.memory < 1:
+                raise invalid("memory", f"must be at least 1 byte, not {request.memory}")
+            if info is not None and request.memory > info.memory:
+                most = f"a job at {info.name} may have {info.memory} bytes"
+                raise invalid("memory", f"{most}, not {request.memory}")
+            wants.append((Command.MEMORY, request.memory))
+        if request.HasField("queue"):
+            queue = request.queue
+            if not (queue.strip() and queue.isprintable() and len(queue) <= QUEUE_LENGTH):
+                raise invalid("queue", f"{queue[:QUEUE_LENGTH]!r} is no name of a queue")
+            wants.append((Command.QUEUE, queue))
+        if not wants:
+            raise invalid("paused", "say what is wanted: paused, priority, memory or queue")
+        return tuple(wants)
 
     async def _parts(self, lane: Lane, ref: JobRef) -> list[Part]:
         try:

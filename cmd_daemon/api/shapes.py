@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cmd_api.v1 import campaign_pb2, event_pb2, group_pb2, job_pb2, step_pb2
 from cmd_daemon.hooks.placement import Placement
+from cmd_daemon.kernel import commands
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
 from cmd_daemon.kernel.records import (
     AttemptRow,
@@ -17,12 +18,13 @@ from cmd_daemon.kernel.records import (
     Record,
     StepRow,
 )
-from cmd_daemon.kernel.states import FINAL_CAMPAIGN, Desired, GroupState, StepState
+from cmd_daemon.kernel.states import FINAL_CAMPAIGN, Desired, GroupState, JobState, StepState
 
 _CAMPAIGN_STATE = campaign_pb2.Campaign.State.Value
 _STEP_STATE = step_pb2.Step.State.Value
 _GROUP_STATE = group_pb2.Group.State.Value
 _JOB_STATE = job_pb2.Job.State.Value
+_STANDING = job_pb2.Job.Standing.Value
 
 NEEDS_PERSON_GROUPS = (GroupState.REVIEW, GroupState.HELD)
 NEEDS_PERSON_STEPS = (StepState.REVIEW, StepState.HELD)
@@ -87,6 +89,7 @@ def campaign_message(row: CampaignRow, steps: list[Step]) -> campaign_pb2.Campai
         job_counts=jobs,
         quanta=quanta,
         in_flight=campaign.in_flight,
+        paused=campaign.paused,
         needs_person=persons,
     )
 
@@ -162,6 +165,16 @@ def job_message(row: JobRow) -> job_pb2.Job:
         submit_time=stamp(job.submitted_at),
         start_time=stamp(job.started_at),
     )
+    if job.state is JobState.RUNNING:
+        message.standing = _STANDING(f"STANDING_{job.standing}")
+        message.pause_wanted = job.pause_wanted
+    for wanted in commands.read(job.commands):
+        message.commands.add(
+            command=wanted.command,
+            value="" if wanted.value is None else str(wanted.value),
+            give_up_time=stamp(wanted.until or None),
+            message=wanted.message,
+        )
     if job.progress:
         message.progress.CopyFrom(job_pb2.Progress(**json.loads(job.progress)))
     return message

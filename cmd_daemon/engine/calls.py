@@ -1,7 +1,7 @@
-"""Outside calls: committed intents become submit and cancel calls, in sets, with look-up before retry."""
+"""Outside calls: committed intents become calls of drivers, in sets, with look-up before retry."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from cmd_daemon.engine.answers import key_of, listed, usable_ref, words
 from cmd_daemon.engine.clock import Clock
 from cmd_daemon.engine.containment import contained
 from cmd_daemon.engine.journal import Journal
-from cmd_daemon.engine.lanes import Lane
+from cmd_daemon.engine.lanes import Lane, Lanes
 from cmd_daemon.engine.orders import order_of, wants_attempts
 from cmd_daemon.failpoints import failpoint
 from cmd_daemon.hooks.ports import (
@@ -26,7 +26,9 @@ from cmd_daemon.hooks.ports import (
     Unclear,
     Verb,
 )
+from cmd_daemon.kernel import commands
 from cmd_daemon.kernel import events as ev
+from cmd_daemon.kernel.commands import Command
 from cmd_daemon.kernel.entities import Job
 from cmd_daemon.kernel.outcome import ErrorClass
 from cmd_daemon.kernel.records import AttemptRow
@@ -88,15 +90,32 @@ async def guarded(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One intended call: for which attempt, and whether to look up first."""
+    """One intended call: for which attempt, whether to look up first, and of a command its number."""
 
     job_id: int
     attempt: int
     look: bool = False
+    number: int = 0
+
+
+def answered(call: Call, done: bool, error: ErrorClass, message: str) -> ev.CommandAnswered:
+    """What became of a command."""
+    return ev.CommandAnswered(
+        job_id=call.job_id,
+        attempt=call.attempt,
+        number=call.number,
+        done=done,
+        error_class=error,
+        message=message,
+    )
+
+
+Make = Callable[[Lane, list[Call]], Awaitable[None]]
 
 
 class Calls:
-    """Makes the intended calls. One task a lane and verb: calls for the same lane never overlap."""
+    """Makes the intended calls. One task a lane for each of submit, cancel and control: those of the same
+    kind never overlap."""
 
     def __init__(
         self,
@@ -106,6 +125,7 @@ class Calls:
         post: Callable[[ev.Event], None],
         decided: Callable[[], Awaitable[None]],
         queue_of: Callable[[Job], str],
+        control: Make,
     ) -> None:
         self._view = view
         self._journal = journal
@@ -113,14 +133,21 @@ class Calls:
         self._post = post
         self._decided = decided
         self._queue_of = queue_of
+        self._control = control
         self._queues: dict[tuple[str, str, str], asyncio.Queue[Call]] = {}
 
     def open(self, lane: Lane) -> list[Awaitable[None]]:
         """Make the lane's queues; returns the endless tasks that serve them."""
         tasks: list[Awaitable[None]] = []
-        for verb, make in ((Verb.SUBMIT, self._submit), (Verb.CANCEL, self._cancel)):
+        served: tuple[tuple[Iterable[str], Make], ...] = (
+            ((Verb.SUBMIT,), self._submit),
+            ((Verb.CANCEL,), self._cancel),
+            (Command, self._control),
+        )
+        for verbs, make in served:
             queue: asyncio.Queue[Call] = asyncio.Queue()
-            self._queues[lane.facility, lane.name, verb] = queue
+            for verb in verbs:
+                self._queues[lane.facility, lane.name, verb] = queue
             tasks.append(self._serve(lane, queue, make))
         return tasks
 
@@ -128,16 +155,25 @@ class Calls:
         """The intent is committed: make the call."""
         self._queues[lane.facility, lane.name, verb].put_nowait(call)
 
+    def pick_up(self, lanes: Lanes) -> None:
+        """After recovery: calls that may or may not have been made are looked up, or made again."""
+        for job in list(self._view.jobs.values()):
+            lane = lanes.of(job)
+            if lane is None:
+                continue
+            if job.state is JobState.SUBMITTING and job.due_at is None:
+                self.want(lane, Verb.SUBMIT, Call(job.id, job.attempt, look=True))
+            elif job.state is JobState.RUNNING and job.cancelling:
+                self.want(lane, Verb.CANCEL, Call(job.id, job.attempt))
+            elif queue := commands.read(job.commands):
+                call = Call(job.id, job.attempt, number=queue[0].number)
+                self.want(lane, queue[0].command, call)
+
     def depth(self, lane: Lane) -> int:
         """Calls that wait to be made."""
         return self._queues[lane.facility, lane.name, Verb.SUBMIT].qsize()
 
-    async def _serve(
-        self,
-        lane: Lane,
-        queue: asyncio.Queue[Call],
-        make: Callable[[Lane, list[Call]], Awaitable[None]],
-    ) -> None:
+    async def _serve(self, lane: Lane, queue: asyncio.Queue[Call], make: Make) -> None:
         while True:
             calls = [await queue.get()]
             while len(calls) < SET_SIZE and not queue.empty():
@@ -154,8 +190,13 @@ class Calls:
                 # Our own fault, not the driver's: nothing may be lost by it.
                 log.exception("a set of calls failed", facility=lane.facility, driver=lane.name)
                 for call in calls:
-                    self._fail(call, ErrorClass.UNKNOWN, "the daemon failed to make the call")
+                    self._faulty(call)
             await self._decided()
+
+    def _faulty(self, call: Call) -> None:
+        problem = "the daemon failed to make the call"
+        self._fail(call, ErrorClass.UNKNOWN, problem)
+        self._post(answered(call, False, ErrorClass.UNKNOWN, problem))
 
     def _job(self, call: Call, state: JobState) -> Job | None:
         job = self._view.jobs.get(call.job_id)

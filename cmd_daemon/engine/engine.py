@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -11,6 +10,7 @@ from cmd_daemon.engine.answers import words
 from cmd_daemon.engine.calls import Call, Calls
 from cmd_daemon.engine.clock import Clock
 from cmd_daemon.engine.containment import contained
+from cmd_daemon.engine.controls import Controls, commands_of
 from cmd_daemon.engine.facilities import LiveFacilities
 from cmd_daemon.engine.feed import Feed
 from cmd_daemon.engine.journal import Journal, Loaded
@@ -22,6 +22,7 @@ from cmd_daemon.engine.placing import Placing
 from cmd_daemon.engine.polling import Polling
 from cmd_daemon.engine.scheduling import Scheduling
 from cmd_daemon.engine.splitting import Splitting
+from cmd_daemon.engine.sweeps import Sweeps
 from cmd_daemon.engine.timers import Timers
 from cmd_daemon.engine.writer import Pending, Writer
 from cmd_daemon.hooks.manager import Plugins
@@ -31,7 +32,7 @@ from cmd_daemon.kernel.decide import decide
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.draft import Refused
 from cmd_daemon.kernel.records import RequestRow
-from cmd_daemon.kernel.states import Desired, JobState
+from cmd_daemon.kernel.states import Desired
 from cmd_daemon.kernel.view import View, splits
 from cmd_daemon.observe import metrics
 
@@ -45,9 +46,6 @@ START_S = 120.0
 
 REMEMBERED = 500
 """Requests whose answers are at hand: one that is repeated may have missed them in the store."""
-
-SWEEP = 500
-"""Groups of a cancelled campaign, or of a killed facility, in one event."""
 
 
 class RequestIdReused(Exception):
@@ -72,7 +70,8 @@ class Engine:
     """Takes events, decides, commits, and then lets the outside know.
 
     Build it, `recover`, then `run`. `post` and `ask` may be called from the loop's own thread only.
-    `facilities` is changed in place when a person edits limits: everyone who holds it sees them.
+    `facilities` is changed in place when a person edits limits: everyone who holds it sees them. A
+    command to an attempt outside is asked for `command_s` seconds.
     """
 
     journal: Journal
@@ -82,6 +81,7 @@ class Engine:
     host: Host
     lanes_made: list[Lane]
     probe_s: float = 30.0
+    command_s: float = 600.0
     view: View = field(default_factory=View)
     lanes: Lanes = field(init=False)
     live: LiveFacilities = field(init=False)
@@ -95,6 +95,7 @@ class Engine:
     observers: Observers = field(init=False)
     scheduling: Scheduling = field(init=False)
     notices: Notices = field(init=False)
+    sweeps: Sweeps = field(init=False)
     recovered: bool = False
     beats: int = 0
     _inbox: deque[ev.Event | Asked] = field(default_factory=deque)
@@ -108,6 +109,9 @@ class Engine:
         self.lanes = Lanes(self.view, self.facilities)
         for lane in self.lanes_made:
             self.lanes.add(lane)
+            self.view.commandable[lane.facility, lane.name] = commands_of(lane)
+        self.view.patience = round(self.command_s * 1e6)
+        self.sweeps = Sweeps(self.view, self.lanes, self.post)
         self.live = LiveFacilities(
             self.view,
             self.facilities,
@@ -121,7 +125,13 @@ class Engine:
         self.writer = Writer(self.journal, self.clock, self._committed)
         self.timers = Timers(self.clock, self.post)
         self.calls = Calls(
-            self.view, self.journal, self.clock, self.post, self.decided, self.lanes.queues.name_of
+            self.view,
+            self.journal,
+            self.clock,
+            self.post,
+            self.decided,
+            self.lanes.queues.name_of,
+            Controls(self.view, self.clock, self.post).make,
         )
         self.polling = Polling(self.view, self.clock, self.post, self.decided)
         self.splitting = Splitting(
@@ -260,23 +270,11 @@ class Engine:
         self.recovered = True
 
     def _pick_up(self) -> None:
-        """After recovery: calls that may or may not have been made are looked up."""
-        for job in list(self.view.jobs.values()):
-            lane = self.lanes.of(job)
-            if lane is None:
-                continue
-            if job.state is JobState.SUBMITTING and job.due_at is None:
-                self.calls.want(lane, Verb.SUBMIT, Call(job.id, job.attempt, look=True))
-            elif job.state is JobState.RUNNING and job.cancelling:
-                self.calls.want(lane, Verb.CANCEL, Call(job.id, job.attempt))
+        """After recovery: every thread that the end of the former daemon cut off."""
+        self.calls.pick_up(self.lanes)
         for step in list(self.view.steps.values()):
             self.splitting.note(step)
-        for campaign in list(self.view.campaigns.values()):
-            if campaign.desired is Desired.CANCEL:
-                self._sweep(campaign.id)
-        for facility, state in self.view.facilities.items():
-            if state.killed or state.reviving:
-                self._sweep_facility(facility)
+        self.sweeps.pick_up()
 
     async def run(self) -> None:
         """Run everything until cancelled; then leave all jobs as they are, to be adopted later.
@@ -402,16 +400,19 @@ class Engine:
         self.writer.pending.answers.append(
             lambda: None if future.done() else future.set_result(decision)
         )
-        if isinstance(asked.event, ev.CampaignCancelled):
-            self._sweep(asked.event.campaign_id)
-        elif isinstance(asked.event, ev.CampaignResumed):
-            self._resume(asked.event.campaign_id)
-        elif isinstance(asked.event, ev.FacilityKilled | ev.FacilityRevived):
-            self._sweep_facility(asked.event.facility)
-        elif isinstance(asked.event, ev.ScheduleDue):
-            for campaign in decision.campaigns.values():
-                if campaign.desired is Desired.CANCEL:
-                    self._sweep(campaign.id)
+        match asked.event:
+            case ev.CampaignCancelled(campaign_id=ident):
+                self.sweeps.campaign(ident)
+            case ev.CampaignPaused(campaign_id=ident):
+                self.sweeps.outside((ident,))
+            case ev.CampaignResumed(campaign_id=ident):
+                self._resume(ident)
+            case ev.FacilityKilled(facility=name) | ev.FacilityRevived(facility=name):
+                self.sweeps.facility(name)
+            case ev.ScheduleDue():
+                for campaign in decision.campaigns.values():
+                    if campaign.desired is Desired.CANCEL:
+                        self.sweeps.campaign(campaign.id)
 
     def _decide(self, event: ev.Event) -> None:
         try:
@@ -445,6 +446,7 @@ class Engine:
             self._seq += 1
             record.seq = self._seq
         pending.effects += decision.effects
+        pending.effects += decision.again
         pending.recalls += decision.recalls
         view.apply(decision)
         if decision.attempts:
@@ -464,19 +466,11 @@ class Engine:
             self.lanes.note(job)
 
     def _resume(self, campaign_id: int) -> None:
+        self.sweeps.outside((campaign_id,))
         self.lanes.resume(campaign_id)
         self.placing.resume(campaign_id)
         for step_id in self.view.steps_of[campaign_id].values():
             self.splitting.note(self.view.steps[step_id])
-
-    def _sweep(self, campaign_id: int) -> None:
-        for part in _slices(self.view.open_groups(campaign_id)):
-            self.post(ev.GroupsSwept(campaign_id=campaign_id, group_ids=part))
-
-    def _sweep_facility(self, facility: str) -> None:
-        """Whatever a crash cuts off here is swept after the restart: the facility's state is stored."""
-        for part in _slices(self.view.groups_at(facility)):
-            self.post(ev.FacilitySwept(facility=facility, group_ids=part))
 
     # --- after the commit ----------------------------------------------------------------------
 
@@ -487,7 +481,8 @@ class Engine:
             if job is not None and lane is not None:
                 # An uncertain job's attempt is made known again by a look-up, never blindly.
                 look = effect.verb == Verb.SUBMIT and job.submit_tries > 0
-                self.calls.want(lane, effect.verb, Call(job.id, effect.attempt, look))
+                call = Call(job.id, effect.attempt, look, effect.number)
+                self.calls.want(lane, effect.verb, call)
         for ident in taken.recalls:
             job = self.view.jobs.get(ident)
             lane = self.lanes.of(job) if job is not None else None
@@ -508,7 +503,3 @@ class Engine:
             counts[key] = counts.get(key, 0) + 1
         for (kind, state), count in counts.items():
             metrics.events_total.labels(kind, state).inc(count)
-
-
-def _slices(groups: Sequence[int]) -> list[tuple[int, ...]]:
-    return [tuple(groups[start : start + SWEEP]) for start in range(0, len(groups), SWEEP)]

@@ -6,25 +6,12 @@ never asked. Each command says what is wanted, not what to do: said twice it cha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from cmd_daemon.kernel.commands import Command
 from cmd_daemon.kernel.outcome import ErrorClass
 
-
-class Command(StrEnum):
-    """What may be wanted of an attempt.
-
-    PAUSE: the outside system starts nothing more of it; RESUME: it goes on. PRIORITY, MEMORY and
-    QUEUE: it gets this priority (a whole number, more is sooner), memory (bytes) or queue (its name
-    outside) from now on.
-    """
-
-    PAUSE = "pause"
-    RESUME = "resume"
-    PRIORITY = "priority"
-    MEMORY = "memory"
-    QUEUE = "queue"
+__all__ = ["Command", "Control", "ControlAnswer", "Controllable"]
 
 
 @dataclass(frozen=True, slots=True)

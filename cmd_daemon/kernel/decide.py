@@ -6,6 +6,7 @@ from typing import Any
 from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel import (
     on_campaign,
+    on_control,
     on_facility,
     on_group,
     on_job,
@@ -63,6 +64,8 @@ HANDLERS: dict[type[ev.Event], Callable[[Draft, Any], None]] = {
     ev.JobEnded: on_job.ended,
     ev.JobGone: on_job.gone,
     ev.CancelFailed: on_job.cancel_failed,
+    ev.JobCommanded: on_control.commanded,
+    ev.CommandAnswered: on_control.answered,
     ev.TimerFired: _timer_fired,
     ev.FacilityDrained: on_facility.drained,
     ev.FacilityLimited: on_facility.limited,
@@ -107,9 +110,8 @@ def _campaign_open(draft: Draft, event: ev.CampaignEvent | ev.CampaignApplied) -
     return True
 
 
-def _still_cancelling(draft: Draft, event: ev.GroupsSwept) -> bool:
-    campaign = draft.view.campaigns.get(event.campaign_id)
-    return campaign is not None and campaign.desired is Desired.CANCEL
+def _campaign_known(draft: Draft, event: ev.GroupsSwept) -> bool:
+    return event.campaign_id in draft.view.campaigns
 
 
 def _step_live(draft: Draft, event: ev.StepEvent) -> bool:
@@ -130,6 +132,14 @@ def _group_live(draft: Draft, event: ev.GroupEvent) -> bool:
     return True
 
 
+def _job_live(draft: Draft, event: ev.JobCommanded) -> bool:
+    job = draft.view.jobs.get(event.job_id)
+    if job is None:
+        raise _over("job", event)
+    _check_live(draft, job.campaign_id)
+    return True
+
+
 GUARDS: dict[type[ev.Event], Callable[[Draft, Any], bool]] = {
     ev.CampaignApplied: _campaign_open,
     ev.CampaignStarted: _campaign_open,
@@ -137,7 +147,7 @@ GUARDS: dict[type[ev.Event], Callable[[Draft, Any], bool]] = {
     ev.CampaignResumed: _campaign_open,
     ev.CampaignCancelled: _campaign_open,
     ev.CampaignArchived: _campaign_open,
-    ev.GroupsSwept: _still_cancelling,
+    ev.GroupsSwept: _campaign_known,
     ev.StepSigned: _step_live,
     ev.StepReleased: _step_live,
     ev.GroupRetried: _group_live,
@@ -146,6 +156,7 @@ GUARDS: dict[type[ev.Event], Callable[[Draft, Any], bool]] = {
     ev.GroupHeld: _group_live,
     ev.GroupReleased: _group_live,
     ev.GroupMoved: _group_live,
+    ev.JobCommanded: _job_live,
 }
 """What must hold before the handler is asked: False makes the event void, a wish is refused."""
 

@@ -38,6 +38,8 @@ class Decision:
     recalls: list[int] = field(default_factory=list)
     """Jobs whose committed submit call is to be made again, after a look-up (or, if they are
     `cancelling` by then, only looked up)."""
+    again: list[Effect] = field(default_factory=list)
+    """Commands that are in the outbox already and are to be asked for again."""
     next_id: int = 0
 
     def __bool__(self) -> bool:

@@ -18,6 +18,7 @@ from cmd_daemon.kernel.states import (
     CampaignState,
     GroupState,
     JobState,
+    Standing,
     StepState,
 )
 from cmd_daemon.kernel.view import View
@@ -169,10 +170,12 @@ class Draft:
 
     def add_effect(self, job: Job, verb: str) -> None:
         """Intend an outside call for the job's current attempt."""
+        self.decision.effects.append(self.effect(job, verb))
+
+    def effect(self, job: Job, verb: str, number: int = 0) -> Effect:
+        """The intent of an outside call for the job's current attempt."""
         key = f"{self.key(job)}:{verb}"
-        self.decision.effects.append(
-            Effect(key, verb, job.id, job.attempt, job.facility, job.driver, self.now)
-        )
+        return Effect(key, verb, job.id, job.attempt, job.facility, job.driver, self.now, number)
 
     def end_effect(self, job: Job, verb: str) -> None:
         """The outside call has had its answer, or is no longer wanted."""
@@ -271,6 +274,13 @@ class Draft:
             job.attempt,
             detail,
         )
+
+    def stand(self, job: Job, to: Standing) -> None:
+        """Change whether a job's attempt is paused outside."""
+        was, is_now = job.standing is Standing.PAUSED, to is Standing.PAUSED
+        job.standing = to
+        if was != is_now:
+            self.campaign(job.campaign_id).paused += 1 if is_now else -1
 
     def note(self, entity: Campaign | Step | Group | Job, reason: str) -> None:
         """Write down something worth knowing that changes no state."""

@@ -14,6 +14,7 @@ from cmd_daemon.kernel.states import (
     GroupState,
     JobKind,
     JobState,
+    Standing,
     StepState,
 )
 
@@ -21,7 +22,8 @@ from cmd_daemon.kernel.states import (
 @dataclass(slots=True)
 class Campaign:
     """One campaign. `step_counts` holds the number of its steps by state, `in_flight` the number of
-    its jobs that may exist in an outside system, `open_steps` the steps that are not final."""
+    its jobs that may exist in an outside system, `paused` those of them that are known to be paused there,
+    `open_steps` the steps that are not final."""
 
     id: int
     name: str
@@ -37,6 +39,7 @@ class Campaign:
     reason: str | None = None
     started_at: int | None = None
     finished_at: int | None = None
+    paused: int = 0
 
 
 @dataclass(slots=True)
@@ -112,7 +115,9 @@ class Job:
 
     `ref` is the outside system's own name of the attempt; `submit_tries` counts calls that did
     not answer clearly within this attempt; `due_at` is when the job's timer fires;
-    `progress` is a JSON text of what the driver last told.
+    `progress` is a JSON text of what the driver last told. `standing` tells whether it is paused outside,
+    `pause_wanted` that a person wants it so, whatever the campaign does; `commands` is the JSON text of
+    the commands that wait to be done (see `commands.read`), the first of them asked for.
     """
 
     id: int
@@ -138,6 +143,9 @@ class Job:
     progress: str | None = None
     started_at: int | None = None
     submitted_at: int | None = None
+    standing: Standing = Standing.GOING
+    pause_wanted: bool = False
+    commands: str | None = None
 
 
 Entity = Campaign | Step | Group | Job

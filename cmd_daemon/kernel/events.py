@@ -7,6 +7,7 @@ who caused it (`actor`), why (`reason`), and the `request_id` of the call it cam
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cmd_daemon.kernel.commands import Command, Value
 from cmd_daemon.kernel.outcome import ErrorClass, Outcome
 from cmd_daemon.kernel.policy import JobTemplate, StepPolicy
 
@@ -51,7 +52,7 @@ class CampaignStarted(CampaignEvent):
 
 
 class CampaignPaused(CampaignEvent):
-    """A person wants nothing new submitted."""
+    """A person wants nothing new submitted, and what is outside paused where that can be done."""
 
 
 class CampaignResumed(CampaignEvent):
@@ -68,7 +69,7 @@ class CampaignArchived(CampaignEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupsSwept(CampaignEvent):
-    """The engine's sweep of a cancelled campaign reached these groups."""
+    """The engine's sweep of a campaign that was cancelled, paused or resumed reached these groups."""
 
     group_ids: tuple[int, ...]
 
@@ -263,6 +264,25 @@ class CancelFailed(JobEvent):
     """The outside system could not be asked to end the attempt."""
 
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCommanded(JobEvent):
+    """A person wants something of the attempt while it is outside: commands with their values, each
+    command once. `attempt` is the one the person saw."""
+
+    wants: tuple[tuple[Command, Value], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandAnswered(JobEvent):
+    """What became of the command of this number: done, or why not. `error_class` PERMANENT refuses it;
+    with any other it is asked for again."""
+
+    number: int
+    done: bool
+    error_class: ErrorClass = ErrorClass.NOT_YET
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from cmd_daemon.kernel import commands
 from cmd_daemon.kernel.entities import Campaign, Entity, Group, Job, Step
 from cmd_daemon.kernel.records import Effect
 from cmd_daemon.kernel.states import (
@@ -17,6 +18,7 @@ from cmd_daemon.kernel.states import (
     Desired,
     GroupState,
     JobState,
+    Standing,
     StepState,
 )
 from cmd_daemon.kernel.view import View
@@ -71,9 +73,8 @@ def _differ(name: str, what: str, told: object, counted: object) -> Iterator[str
 def _of_campaign(view: View, campaign: Campaign) -> Iterator[str]:
     name = view.campaign_name(campaign)
     steps = [view.steps[ident] for ident in view.steps_of[campaign.id].values()]
-    flying = sum(
-        job.state in IN_FLIGHT_JOB for job in view.jobs.values() if job.campaign_id == campaign.id
-    )
+    jobs = [job for job in view.jobs.values() if job.campaign_id == campaign.id]
+    flying = sum(job.state in IN_FLIGHT_JOB for job in jobs)
     yield from _differ(
         name, "step_counts", dict(campaign.step_counts), dict(Counter(s.state for s in steps))
     )
@@ -81,12 +82,14 @@ def _of_campaign(view: View, campaign: Campaign) -> Iterator[str]:
         name, "open_steps", campaign.open_steps, sum(s.state not in FINAL_STEP for s in steps)
     )
     yield from _differ(name, "in_flight", campaign.in_flight, flying)
+    standing = sum(job.standing is Standing.PAUSED for job in jobs)
+    yield from _differ(name, "paused", campaign.paused, standing)
     if campaign.version < 1:
         yield f"{name}: version {campaign.version}"
     if view.campaign_ids.get(campaign.name) != campaign.id:
         yield f"{name}: is not found by its name"
-    if campaign.state is CampaignState.PAUSED and campaign.in_flight:
-        yield f"{name}: PAUSED with {campaign.in_flight} jobs outside"
+    if campaign.state is CampaignState.PAUSED and campaign.in_flight != campaign.paused:
+        yield f"{name}: PAUSED with {campaign.in_flight} jobs outside, {campaign.paused} of them paused"
     if campaign.state is CampaignState.PAUSED and campaign.desired is Desired.RUN:
         yield f"{name}: PAUSED and wanted RUN"
     if campaign.state in FINAL_CAMPAIGN:
@@ -207,21 +210,38 @@ def _of_job(view: View, job: Job) -> Iterator[str]:
         yield f"{name}: is being cancelled while {job.state}"
     if job.cancelling and not (_cancelling(view, group) or job.facility in view.facilities):
         yield f"{name}: is being cancelled though neither its campaign nor its facility is"
+    if job.state is not JobState.RUNNING and (
+        job.commands or job.pause_wanted or job.standing is not Standing.GOING
+    ):
+        yield f"{name}: {job.state} and commanded: {job.standing}, {job.commands}"
+    queue = commands.read(job.commands)
+    if queue and (job.cancelling or job.due_at is None or job.due_at > queue[0].until):
+        yield f"{name}: {queue[0].label} is asked for without a time, or while it is cancelled"
+    kinds = [wanted.command for wanted in queue]
+    standing = [kind for kind in kinds[1:] if kind in commands.STANDING]
+    if len(set(kinds)) != len(kinds) or len(standing) > 1:
+        yield f"{name}: the commands {job.commands} overtake each other"
 
 
 def _of_effects(view: View, effects: Mapping[str, Effect]) -> Iterator[str]:
     wanted: dict[str, Job] = {}
+    numbers: dict[str, int] = {}
     for job in view.jobs.values():
         if job.state is JobState.SUBMITTING:
             wanted[f"{view.key(job)}:submit"] = job
         elif job.state is JobState.RUNNING and job.cancelling:
             wanted[f"{view.key(job)}:cancel"] = job
+        elif queue := commands.read(job.commands):
+            wanted[f"{view.key(job)}:{queue[0].command}"] = job
+            numbers[f"{view.key(job)}:{queue[0].command}"] = queue[0].number
     for key, job in wanted.items():
         effect = effects.get(key)
         if effect is None:
             yield f"{view.job_name(job)}: {job.state}, but {key} is not in the outbox"
         elif (effect.job_id, effect.attempt) != (job.id, job.attempt) or effect.key != key:
             yield f"{view.job_name(job)}: the outbox holds {key} for another attempt"
+        elif effect.number != numbers.get(key, 0):
+            yield f"{view.job_name(job)}: the outbox holds another command as {key}"
     for key in effects.keys() - wanted.keys():
         yield f"{key} is in the outbox and nobody wants it"
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.draft import Draft
 from cmd_daemon.kernel.entities import Campaign, Step
+from cmd_daemon.kernel.on_control import settle_pause
 from cmd_daemon.kernel.on_job import cancel_job
 from cmd_daemon.kernel.records import CampaignFile
 from cmd_daemon.kernel.rollup import (
@@ -127,7 +128,8 @@ def _start(draft: Draft, campaign: Campaign) -> None:
 
 
 def paused(draft: Draft, event: ev.CampaignPaused) -> None:
-    """Nothing new is submitted from now on; PAUSED once nothing of it is outside."""
+    """Nothing new is submitted from now on; PAUSED once all that is outside is paused too. The engine
+    sweeps what is outside."""
     campaign = draft.campaign(event.campaign_id)
     if campaign.state is not CampaignState.RUNNING or campaign.desired is not Desired.RUN:
         raise draft.refuse(
@@ -139,7 +141,7 @@ def paused(draft: Draft, event: ev.CampaignPaused) -> None:
 
 
 def resumed(draft: Draft, event: ev.CampaignResumed) -> None:
-    """Takes a pause back."""
+    """Takes a pause back; the engine sweeps what is paused outside."""
     campaign = draft.campaign(event.campaign_id)
     if campaign.desired is not Desired.PAUSE:
         raise draft.refuse(campaign, f"It is {_shown(campaign)}, not paused: nothing to resume.")
@@ -177,10 +179,15 @@ def cancelled(draft: Draft, event: ev.CampaignCancelled) -> None:
 
 
 def swept(draft: Draft, event: ev.GroupsSwept) -> None:
-    """Cancel these groups: what is inside at once, what is outside by its driver."""
+    """As the campaign is wanted by now: cancel these groups, what is inside at once and what is outside by
+    its driver; or have what is outside stand still, or go on."""
+    desired = draft.peek_campaign(event.campaign_id).desired
     for ident in event.group_ids:
         seen = draft.view.groups.get(ident)
         if seen is None or seen.campaign_id != event.campaign_id:
+            continue
+        if desired is not Desired.CANCEL:
+            settle_pause(draft, seen.jobs[seen.cursor])
             continue
         group = draft.group(ident)
         group.due_at = None

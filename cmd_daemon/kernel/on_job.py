@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 
 from cmd_daemon.kernel import events as ev
-from cmd_daemon.kernel import retry
+from cmd_daemon.kernel import on_control, retry
 from cmd_daemon.kernel.draft import Draft
 from cmd_daemon.kernel.entities import Group, Job
 from cmd_daemon.kernel.outcome import ErrorClass, Failure, Outcome
@@ -97,6 +97,8 @@ def taken(draft: Draft, event: ev.JobTaken) -> None:
         _ask_to_end(draft, job)
     elif draft.view.killed(job.facility):
         stop_group(draft, job.group_id)
+    else:
+        on_control.settle_pause(draft, job.id)
 
 
 def submit_failed(draft: Draft, event: ev.SubmitFailed) -> None:
@@ -202,13 +204,16 @@ def cancel_failed(draft: Draft, event: ev.CancelFailed) -> None:
 
 
 def timer_fired(draft: Draft, job: Job) -> None:
-    """The job's pause is over. The engine does what follows: a slot, the call again, a new cancel."""
+    """The job's pause is over. The engine does what follows: a slot, the call again, a new cancel, a
+    command again."""
     job.due_at = None
     if job.state is JobState.SUBMITTING:
         draft.decision.recalls.append(job.id)
     elif job.cancelling and job.state is JobState.RUNNING:
         draft.end_effect(job, CANCEL)
         _ask_to_end(draft, job)
+    elif job.commands is not None:
+        on_control.timer_fired(draft, job)
 
 
 def cancel_job(draft: Draft, ident: int) -> None:
@@ -220,6 +225,7 @@ def cancel_job(draft: Draft, ident: int) -> None:
         return
     job.cancelling = True
     if job.state is JobState.RUNNING:
+        on_control.drop(draft, job, "it is asked to end")
         _ask_to_end(draft, job)
     elif job.state is JobState.UNCERTAIN:
         look_again(draft, job, "cancelled: looked up once more")
@@ -318,8 +324,10 @@ def _end_attempt(draft: Draft, job: Job, outcome: Outcome, memory: int) -> None:
     used = job.attempt - job.budget_from
     verdict = judge(step.policy, job.kind, outcome, used, group.accept_losses)
     draft.decision.attempts.append(_attempt_row(draft, job, outcome, verdict, memory))
-    if job.cancelling and job.state is JobState.RUNNING:
-        draft.end_effect(job, CANCEL)
+    if job.state is JobState.RUNNING:
+        if job.cancelling:
+            draft.end_effect(job, CANCEL)
+        on_control.leave(draft, job, "the attempt is over")
     if job.cancelling and verdict.action is not Action.SUCCEED:
         _cancelled(draft, job)
         return

@@ -34,7 +34,8 @@ class Record:
 
 @dataclass(slots=True)
 class Effect:
-    """The committed intent of one outside call. `key` is `{job key}:{verb}`, unique."""
+    """The committed intent of one outside call. `key` is `{job key}:{verb}`, unique; of a command, `number`
+    tells which one."""
 
     key: str
     verb: str
@@ -43,6 +44,7 @@ class Effect:
     facility: str
     driver: str
     at: int
+    number: int = 0
 
 
 @dataclass(slots=True)

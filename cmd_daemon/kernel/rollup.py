@@ -105,7 +105,7 @@ def finish_step(draft: Draft, step: Step, to: StepState, reason: str = "") -> No
 
 
 def settle_campaign(draft: Draft, campaign: Campaign) -> None:
-    """End the campaign if all its steps are final; show a pause once nothing is outside any more.
+    """End the campaign if all its steps are final; show a pause once all that is outside is paused too.
 
     `decide` calls it once an event, when everything else that follows is in the draft.
     """
@@ -116,7 +116,7 @@ def settle_campaign(draft: Draft, campaign: Campaign) -> None:
         _finish_campaign(draft, campaign)
     elif (
         campaign.desired is Desired.PAUSE
-        and campaign.in_flight == 0
+        and campaign.in_flight == campaign.paused
         and campaign.state is CampaignState.RUNNING
     ):
         draft.move_campaign(campaign, CampaignState.PAUSED, campaign.reason or "")

@@ -87,6 +87,16 @@ class JobState(StrEnum):
     UNCERTAIN = "UNCERTAIN"
 
 
+class Standing(StrEnum):
+    """Whether a job's attempt outside is paused, as far as is known. PAUSING and RESUMING: that was asked
+    for and not seen yet, also if it was refused or given up."""
+
+    GOING = "GOING"
+    PAUSING = "PAUSING"
+    PAUSED = "PAUSED"
+    RESUMING = "RESUMING"
+
+
 class JobKind(StrEnum):
     """What a job does in an outside system."""
 

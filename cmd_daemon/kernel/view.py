@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from cmd_daemon.kernel.commands import Command
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
 from cmd_daemon.kernel.records import FacilityState, Schedule
@@ -21,7 +22,9 @@ class View:
     """All open entities by id, and the indexes that make each look-up O(1).
 
     Campaigns and steps stay until the campaign is archived, groups with their jobs until the group
-    is final. `decide` only reads; `apply` puts a decision in place.
+    is final. `decide` only reads; `apply` puts a decision in place. What drivers are and take comes from the
+    configuration: `commandable` maps (facility, driver) to the commands it takes, `patience` is how
+    long a command is asked for (microseconds).
     """
 
     def __init__(self) -> None:
@@ -34,6 +37,8 @@ class View:
         self.campaign_ids: dict[str, int] = {}
         self.facilities: dict[str, FacilityState] = {}
         self.schedules: dict[str, Schedule] = {}
+        self.commandable: dict[tuple[str, str], frozenset[Command]] = {}
+        self.patience = 600_000_000
         self.next_id = 1
 
     def dependents(self, step: Step) -> list[int]:
@@ -70,6 +75,10 @@ class View:
             f"{self.campaigns[job.campaign_id].name}/{self.steps[job.step_id].name}"
             f"/{self.groups[job.group_id].name}/{job.name}#{number}"
         )
+
+    def takes(self, job: Job) -> frozenset[Command]:
+        """The commands that the driver of a job takes while an attempt is outside."""
+        return self.commandable.get((job.facility, job.driver), frozenset())
 
     def killed(self, facility: str | None) -> bool:
         """True if the kill switch has stopped a facility."""

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from cmd_daemon.kernel import commands
 from cmd_daemon.kernel import events as ev
+from cmd_daemon.kernel.commands import Command
 from cmd_daemon.kernel.decide import decide
 from cmd_daemon.kernel.draft import Refused
 from cmd_daemon.kernel.entities import Campaign, Entity, Group, Job, Step
@@ -20,6 +22,7 @@ from cmd_daemon.kernel.states import (
     GroupState,
     JobKind,
     JobState,
+    Standing,
     StepState,
 )
 from cmd_daemon.kernel.verdict import FROM_START, MISSING_ONLY
@@ -96,10 +99,13 @@ def _campaign(view: View, campaign: Campaign) -> Iterator[Wait]:
         if campaign.open_steps:
             yield Wait(WaitKind.BELOW, f"is being cancelled: waits for {outside} to end")
     elif campaign.state is CampaignState.PAUSED:
-        yield Wait(WaitKind.PERSON, f"is paused{_why(campaign.reason)}: resume it")
+        still = f"; {campaign.paused} jobs are paused outside" if campaign.paused else ""
+        yield Wait(WaitKind.PERSON, f"is paused{_why(campaign.reason)}: resume it{still}")
     elif campaign.desired is Desired.PAUSE:
-        if campaign.in_flight:
-            yield Wait(WaitKind.BELOW, f"is pausing: waits for {outside} to end")
+        if campaign.in_flight > campaign.paused:
+            left = campaign.in_flight - campaign.paused
+            text = f"is pausing: waits for {left} jobs that are outside to end, or to be paused"
+            yield Wait(WaitKind.BELOW, text)
     else:
         for ident in view.steps_of[campaign.id].values():
             step = view.steps[ident]
@@ -209,11 +215,7 @@ def _job(view: View, job: Job) -> Iterator[Wait]:
                 until=job.due_at,
             )
     elif job.state is JobState.RUNNING:
-        doing = "runs" if job.started_at else "is queued"
-        since = job.started_at or job.submitted_at
-        if job.cancelling:
-            yield Wait(WaitKind.EFFECT, f"{where} was asked to end it", until=job.due_at)
-        yield Wait(WaitKind.OUTSIDE, f"{doing} at {where} as {job.ref}", since=since)
+        yield from _outside(view, campaign, job, where)
     elif job.state is JobState.UNCERTAIN:
         yield Wait(WaitKind.PERSON, f"needs a person: {job.reason}")
     elif campaign.desired is Desired.CANCEL:
@@ -229,6 +231,36 @@ def _job(view: View, job: Job) -> Iterator[Wait]:
         )
     else:
         yield from _ready(view, campaign, group, job)
+
+
+_UNCLEAR = (Standing.PAUSING, Standing.RESUMING)
+
+
+def _outside(view: View, campaign: Campaign, job: Job, where: str) -> Iterator[Wait]:
+    """An attempt that the outside system has: asked for something, paused, or at work."""
+    if job.cancelling:
+        yield Wait(WaitKind.EFFECT, f"{where} was asked to end it", until=job.due_at)
+    elif queue := commands.read(job.commands):
+        first, *others = queue
+        after = f", then for {', '.join(w.label for w in others)}" if others else ""
+        text = f"{where} was asked for: {first.label}{after}{_why(first.message)}"
+        yield Wait(WaitKind.EFFECT, text, until=first.until)
+    elif job.standing in _UNCLEAR and campaign.desired is not Desired.CANCEL:
+        yield Wait(WaitKind.PERSON, f"may be paused or not at {where}{_why(job.reason)}")
+    since = job.started_at or job.submitted_at
+    if job.standing is not Standing.PAUSED:
+        doing = "runs" if job.started_at else "is queued"
+        told = _why(job.reason) if job.standing is Standing.GOING else ""
+        yield Wait(WaitKind.OUTSIDE, f"{doing} at {where} as {job.ref}{told}", since=since)
+        return
+    paused = f"is paused at {where} as {job.ref}"
+    if job.pause_wanted:
+        yield Wait(WaitKind.PAUSE, f"{paused}, as a person wanted: resume it", view.job_name(job))
+    elif campaign.desired is Desired.PAUSE:
+        name = view.campaign_name(campaign)
+        yield Wait(WaitKind.PAUSE, f"{paused}: the campaign is{_why(campaign.reason)}", name)
+    else:
+        yield Wait(WaitKind.OUTSIDE, paused, since=since)
 
 
 def _ready(view: View, campaign: Campaign, group: Group, job: Job) -> Iterator[Wait]:
@@ -305,6 +337,8 @@ def _group_wishes(view: View, group: Group) -> Iterator[tuple[str, ev.Event]]:
     if group.stopped and group.facility:
         revived = ev.FacilityRevived(facility=group.facility, retry=True)
         yield f"cm revive {group.facility} --retry", revived
+    if job.standing is not Standing.GOING:
+        yield f"cm resume {short}", _commanded(job, Command.RESUME)
     yield f"cm retry {short}", ev.GroupRetried(group_id=ident)
     if job.kind is JobKind.PROCESS and job.attempt:
         anew = ev.GroupRetried(group_id=ident, mode=FROM_START)
@@ -314,9 +348,15 @@ def _group_wishes(view: View, group: Group) -> Iterator[tuple[str, ev.Event]]:
     yield f'cm reject {short} --reason "..."', ev.GroupRejected(group_id=ident)
     if not group.held and group.state is not GroupState.HELD:
         yield f"cm hold {short}", ev.GroupHeld(group_id=ident)
+    if job.standing is not Standing.PAUSED:
+        yield f"cm pause {short}", _commanded(job, Command.PAUSE)
     if group.state is not GroupState.RUNNING:
         anywhere = ev.GroupMoved(group_id=ident, facility="")
         yield f'cm move {short} FACILITY --reason "..."', anywhere
+
+
+def _commanded(job: Job, command: Command) -> ev.JobCommanded:
+    return ev.JobCommanded(job_id=job.id, attempt=job.attempt, wants=((command, None),))
 
 
 def _fits(view: View, event: ev.Event) -> bool:

@@ -41,6 +41,7 @@ from cmd_daemon.kernel.states import (
     JobState,
     RunOutcome,
     ScheduleState,
+    Standing,
     StepState,
 )
 
@@ -70,11 +71,12 @@ _DESIRED = {s.value: s for s in Desired}
 _STEP_STATES = {s.value: s for s in StepState}
 _GROUP_STATES = {s.value: s for s in GroupState}
 _JOB_STATES = {s.value: s for s in JobState}
+_STANDINGS = {s.value: s for s in Standing}
 _JOB_KINDS = {s.value: s for s in JobKind}
 
 # Enumerated words are written by their plain text: sqlite3 binds exact `str` four times faster than
 # a subclass, which it first offers to its adapters.
-_ENUMERATED = frozenset({"state", "kind", "desired", "outcome"})
+_ENUMERATED = frozenset({"state", "kind", "desired", "outcome", "standing"})
 
 
 def getter(names: Iterable[str]) -> Callable[[Any], Row]:
@@ -181,6 +183,8 @@ def job_of(row: Sequence[Any]) -> Job:
     job.facility = intern(job.facility)
     job.mode = intern(job.mode)
     job.cancelling = bool(job.cancelling)
+    job.standing = _STANDINGS[job.standing]
+    job.pause_wanted = bool(job.pause_wanted)
     return job
 
 

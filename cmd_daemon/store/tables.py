@@ -28,7 +28,7 @@ from sqlalchemy import (
     literal_column,
     text,
 )
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.elements import ColumnElement, TextClause
 
 from cmd_daemon.kernel.states import (
     CampaignState,
@@ -38,13 +38,14 @@ from cmd_daemon.kernel.states import (
     JobState,
     RunOutcome,
     ScheduleState,
+    Standing,
     StepState,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The schema this code writes. A migration that changes the schema counts it up."""
 
-OLDEST_CODE = 1
+OLDEST_CODE = 2
 """The lowest `SCHEMA_VERSION` of code that may still work on a database of this schema."""
 
 metadata = MetaData(
@@ -69,12 +70,17 @@ def _id() -> Column[int]:
     return Column("id", _BIG, primary_key=True, autoincrement=False)
 
 
-def _big(name: str, null: bool = False) -> Column[int]:
-    return Column(name, _BIG, nullable=null)
+def _big(name: str, null: bool = False, default: str | None = None) -> Column[int]:
+    return Column(name, _BIG, nullable=null, server_default=_default(default))
 
 
-def _text(name: str, null: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=null)
+def _text(name: str, null: bool = False, default: str | None = None) -> Column[str]:
+    return Column(name, Text, nullable=null, server_default=_default(default))
+
+
+def _default(sql: str | None) -> TextClause | None:
+    """What rows have that were written before the column came (a later migration adds it)."""
+    return None if sql is None else text(sql)
 
 
 def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
@@ -82,9 +88,9 @@ def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({allowed})", name=column)
 
 
-def _flag(name: str) -> tuple[Column[int], CheckConstraint]:
+def _flag(name: str, default: str | None = None) -> tuple[Column[int], CheckConstraint]:
     return (
-        Column(name, SmallInteger, nullable=False),
+        Column(name, SmallInteger, nullable=False, server_default=_default(default)),
         CheckConstraint(f"{name} IN (0, 1)", name=name),
     )
 
@@ -117,10 +123,12 @@ campaigns = Table(
     _text("reason", null=True),
     _big("started_at", null=True),
     _big("finished_at", null=True),
+    _big("paused", default="0"),
     UniqueConstraint("name"),
     _one_of("state", CampaignState),
     _one_of("desired", Desired),
     _not_negative(["in_flight", "open_steps"]),
+    CheckConstraint("paused >= 0 AND paused <= in_flight", name="paused"),
     CheckConstraint("version >= 1", name="version"),
 )
 
@@ -235,9 +243,13 @@ jobs = Table(
     _text("progress", null=True),
     _big("started_at", null=True),
     _big("submitted_at", null=True),
+    _text("standing", default="'GOING'"),
+    *_flag("pause_wanted", default="0"),
+    _text("commands", null=True),
     UniqueConstraint("group_id", "name"),
     _one_of("state", JobState),
     _one_of("kind", JobKind),
+    _one_of("standing", Standing),
     CheckConstraint("version >= 1", name="version"),
 )
 Index("ix_jobs_campaign", jobs.c.campaign_id, jobs.c.id)
@@ -319,6 +331,7 @@ effects = Table(
     _text("facility"),
     _text("driver"),
     _big("at"),
+    _big("number", default="0"),
     sqlite_with_rowid=False,
 )
 

@@ -1,7 +1,7 @@
 """A driver over a `FakeWorld`: does what the contract asks, and fails as tests tell it to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +10,9 @@ from cmd_daemon.hooks import (
     Absent,
     Accepted,
     CancelAnswer,
+    Command,
+    Control,
+    ControlAnswer,
     DriverError,
     ErrorClass,
     FacilityInfo,
@@ -34,13 +37,15 @@ from cmd_daemon.testing.world import Behaviour, FakeAttempt, FakeWorld
 
 
 class FakeSettings(BaseModel):
-    """`world` is a file in which the outside world outlives the daemon; `slow_s` delays calls."""
+    """`world` is a file in which the outside world outlives the daemon; `slow_s` delays calls; the
+    driver takes `commands`."""
 
     model_config = ConfigDict(extra="forbid")
 
     world: Path | None = None
     slow_s: float = 0.0
     poll_s: float = 0.2
+    commands: frozenset[Command] = frozenset(Command)
 
 
 class FakeDriver:
@@ -55,8 +60,10 @@ class FakeDriver:
         host: Host | None = None,
         poll_s: float = 0.2,
         name: str = "fake",
+        commands: Iterable[Command] = Command,
     ) -> None:
         self.world = world
+        self.commands = frozenset(commands)
         self.poll_s = poll_s
         self._facility = facility
         self._host = host
@@ -155,6 +162,46 @@ class FakeDriver:
         self._wake()
         return [CancelAnswer(ref.key, done=True) for ref in refs]
 
+    async def control(self, controls: Sequence[Control]) -> Sequence[ControlAnswer]:
+        """Do what is not so yet, as soon as the behaviour allows."""
+        await self._call("control")
+        answers: list[ControlAnswer] = []
+        lost = False
+        for each in controls:
+            attempt = self._known(JobRef(each.key, each.ref))
+            if attempt is None:
+                message = f"the fake world knows no attempt {each.key}"
+                answers.append(ControlAnswer(each.key, False, ErrorClass.PERMANENT, message))
+                continue
+            if attempt.behaviour.hang == "control":
+                await asyncio.Event().wait()
+            done = self.world.over(attempt)
+            if not done and each.command in attempt.behaviour.refuses:
+                message = attempt.behaviour.message or f"the fake system does not {each.command}"
+                answers.append(ControlAnswer(each.key, False, ErrorClass.PERMANENT, message))
+                continue
+            if not done and not self.world.is_so(attempt, each.command, each.value):
+                if self._balks(attempt, each.command):
+                    answers.append(
+                        ControlAnswer(each.key, False, message="asked for, not seen yet")
+                    )
+                    continue
+                self.world.obey(each.key, each.command, each.value)
+                lost = lost or self.world.lose_answers
+            answers.append(ControlAnswer(each.key, True))
+        if lost:
+            raise DriverError(ErrorClass.UNKNOWN, "the connection broke before the answer came")
+        return answers
+
+    def _balks(self, attempt: FakeAttempt, command: Command) -> bool:
+        asked = self.world.asked
+        asked[attempt.key, command] += 1
+        most = attempt.behaviour.balks
+        if most is None or asked[attempt.key, command] <= most:
+            return True
+        del asked[attempt.key, command]
+        return False
+
     async def inspect(self, ref: JobRef) -> Sequence[Part]:
         """Tasks as told by the behaviour, and one log."""
         attempt = self._existing(ref)
@@ -229,4 +276,4 @@ class FakeDriverFactory:
         if world is None:
             world = self._worlds[facility.name] = FakeWorld(settings.world)
         world.slow_s = max(world.slow_s, settings.slow_s)
-        return FakeDriver(world, facility.name, host, settings.poll_s)
+        return FakeDriver(world, facility.name, host, settings.poll_s, commands=settings.commands)

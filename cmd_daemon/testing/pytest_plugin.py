@@ -2,7 +2,8 @@
 
 import pytest
 
-pytest.register_assert_rewrite("cmd_daemon.testing.driver_contract")
+for _module in ("contract_setup", "control_contract", "driver_contract"):
+    pytest.register_assert_rewrite(f"cmd_daemon.testing.{_module}")
 
 from cmd_daemon.testing.clock import FakeClock  # noqa: E402
 from cmd_daemon.testing.world import FakeWorld  # noqa: E402

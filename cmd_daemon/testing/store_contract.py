@@ -35,7 +35,14 @@ from cmd_daemon.kernel.records import (
     Record,
     RequestRow,
 )
-from cmd_daemon.kernel.states import CampaignState, GroupState, JobKind, JobState, StepState
+from cmd_daemon.kernel.states import (
+    CampaignState,
+    GroupState,
+    JobKind,
+    JobState,
+    Standing,
+    StepState,
+)
 from cmd_daemon.store import RowRefused, Store, VersionConflict
 
 NOW = 1_790_000_000_000_000
@@ -187,6 +194,8 @@ class StoreContract:
         whole_job = job(
             7, cancelling=True, progress="{}", due_at=NOW, fresh_from=2, ref=HOSTILE, attempt=3
         )
+        whole_job.standing, whole_job.pause_wanted = Standing.PAUSED, True
+        whole_job.commands = HOSTILE
         await store.commit(made(whole_group, whole_job, group(8, jobs=())))
         found = await store.get_group("c0", "s1", HOSTILE)
         assert found is not None
@@ -196,7 +205,8 @@ class StoreContract:
         assert there is not None
         assert (there.group_name, there.job) == (HOSTILE, whole_job)
         assert isinstance(there.job.state, JobState)
-        assert there.job.cancelling is True
+        assert there.job.cancelling is there.job.pause_wanted is True
+        assert isinstance(there.job.standing, Standing)
         empty = await store.get_group("c0", "s1", "g8")
         assert empty is not None
         assert empty.group.jobs == ()
@@ -210,7 +220,12 @@ class StoreContract:
     async def test_updates_come_back_as_written(self, store: Store) -> None:
         new = (
             changed(
-                campaign(), state=CampaignState.RUNNING, step_counts={"RUNNING": 1}, open_steps=1
+                campaign(),
+                state=CampaignState.RUNNING,
+                step_counts={"RUNNING": 1},
+                open_steps=1,
+                in_flight=3,
+                paused=2,
             ),
             changed(
                 step(), state=StepState.RUNNING, group_counts={"READY": 2}, policy=StepPolicy()
@@ -323,6 +338,7 @@ class StoreContract:
             campaign(5, state="SLEEPING"),
             campaign(5, desired="NOTHING"),
             campaign(5, in_flight=-1),
+            campaign(5, in_flight=1, paused=2),
             step(5, state="ARCHIVED"),
             step(5, unmet=-1),
             group(50, state="SUCCEEDED"),
@@ -330,6 +346,8 @@ class StoreContract:
             job(1, name="x", id=BASE + 5, state="ACCEPTED"),
             job(1, name="x", id=BASE + 5, version=0),
             job(1, name="x", id=BASE + 5, cancelling=7),
+            job(1, name="x", id=BASE + 5, pause_wanted=7),
+            job(1, name="x", id=BASE + 5, standing="ASLEEP"),
             step(5, name="\ud800"),
             group(50, name="\ud800"),
             step(5, policy=StepPolicy(split=SplitPlan("x", {"a": {1, 2}}))),
@@ -340,7 +358,7 @@ class StoreContract:
         ids=lambda e: f"{type(e).__name__}",
     )
     async def test_impossible_rows_are_refused(self, store: Store, bad: Any) -> None:
-        for name in ("state", "desired"):
+        for name in ("state", "desired", "standing"):
             if type(getattr(bad, name, None)) is str:
                 setattr(bad, name, _Word(getattr(bad, name)))
         before = await self._everything(store)
@@ -351,7 +369,7 @@ class StoreContract:
     async def test_effects_are_made_done_and_made_again(self, store: Store) -> None:
         await store.commit(Batch(effects={"a": effect("a"), HOSTILE: effect(HOSTILE)}))
         again = effect("a")
-        again.at = NOW + 5
+        again.at, again.number = NOW + 5, 1 << 40
         await store.commit(Batch(effects={"a": again}, effects_done={"a", HOSTILE, "gone"}))
         assert (await store.load_open()).effects == {"a": again}
 

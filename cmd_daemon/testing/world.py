@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cmd_daemon.hooks import ErrorClass, JobOrder, QuantaCount
+from cmd_daemon.hooks import Command, ErrorClass, JobOrder, QuantaCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,10 @@ class Behaviour:
     `refuse` refuses the first `times` submits of the job with this class; `lose_answer` takes the
     order but the call fails with UNKNOWN; `hang` names a verb whose call for this attempt never
     returns; `lie` makes `observe` call it a success with quanta that do not bear it out. An
-    attempt runs for `run_s` seconds (None: until a test ends it), then is `ok` or fails with
-    `message`, `exit_code` and `error_class`. `quanta` maps tasks to (expected, successful);
-    `extra` is told with the outcome.
+    attempt runs for `run_s` seconds (None: until a test ends it), those in which it is paused not
+    counted, then is `ok` or fails with `message`, `exit_code` and `error_class`. `quanta` maps tasks to
+    (expected, successful); `extra` is told with the outcome. A command is answered "not yet" by the first
+    `balks` calls (None: by all); those in `refuses` are refused for good.
     """
 
     refuse: ErrorClass | None = None
@@ -40,6 +41,8 @@ class Behaviour:
     error_class: ErrorClass | None = None
     quanta: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    balks: int | None = 0
+    refuses: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Behaviour":
@@ -51,6 +54,7 @@ class Behaviour:
                 fields[name] = ErrorClass(fields[name])
         quanta = fields.get("quanta") or {}
         fields["quanta"] = {task: (int(pair[0]), int(pair[1])) for task, pair in quanta.items()}
+        fields["refuses"] = tuple(fields.get("refuses") or ())
         return cls(**fields)
 
     def counts(self) -> dict[str, QuantaCount]:
@@ -63,7 +67,8 @@ class Behaviour:
 
 @dataclass(slots=True)
 class FakeAttempt:
-    """One attempt in the world. Times in seconds of the world's own clock."""
+    """One attempt in the world. Times in seconds of the world's own clock; `stood` are those it was
+    paused for. `values` are those that commands gave it."""
 
     key: str
     ref: str
@@ -71,6 +76,9 @@ class FakeAttempt:
     began: float
     ended: float | None = None
     cancelled: bool = False
+    paused_at: float | None = None
+    stood: float = 0.0
+    values: dict[Command, int | str] = field(default_factory=dict)
 
 
 class FakeWorld:
@@ -78,7 +86,8 @@ class FakeWorld:
 
     `clock` gives seconds; a test may move its own. `behaviours` (by key, or "" for all others)
     wins over the order's own parameters. `calls` counts calls by verb; `slow_s` delays each call,
-    `throttled` makes each call fail as a whole with TRANSIENT.
+    `throttled` makes each call fail as a whole with TRANSIENT. `commanded` lists, in order, the commands
+    that changed something, as (key, command, value).
     """
 
     def __init__(self, path: Path | None = None, clock: Any = time.time) -> None:
@@ -86,6 +95,8 @@ class FakeWorld:
         self.behaviours: dict[str, Behaviour] = {}
         self.refusals: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
+        self.asked: Counter[tuple[str, Command]] = Counter()
+        self.commanded: list[tuple[str, Command, int | str | None]] = []
         self.slow_s = 0.0
         self.throttled = False
         self.lose_answers = False
@@ -104,6 +115,9 @@ class FakeWorld:
             if entry["what"] == "run":
                 behaviour = Behaviour.of(entry["behaviour"])
                 self._add(entry["key"], behaviour, entry["at"])
+            elif entry["what"] == "command":
+                command = Command(entry["command"])
+                self._obey(entry["key"], command, entry["value"], entry["at"])
             else:
                 self._end(entry["key"], entry["at"], entry["what"] == "cancel")
 
@@ -126,6 +140,17 @@ class FakeWorld:
         attempt = self.attempts[key]
         if attempt.ended is None:
             attempt.ended, attempt.cancelled = at, cancelled
+
+    def _obey(self, key: str, command: Command, value: int | str | None, at: float) -> None:
+        attempt = self.attempts[key]
+        self.commanded.append((key, command, value))
+        if command is Command.PAUSE:
+            attempt.paused_at = at
+        elif command is Command.RESUME and attempt.paused_at is not None:
+            attempt.stood += at - attempt.paused_at
+            attempt.paused_at = None
+        elif value is not None:
+            attempt.values[command] = value
 
     def behaviour(self, order: JobOrder) -> Behaviour:
         """What is to happen to this order."""
@@ -152,7 +177,20 @@ class FakeWorld:
         if attempt.ended is not None:
             return True
         run_s = attempt.behaviour.run_s
-        return run_s is not None and self._clock() >= attempt.began + run_s
+        now = self._clock() if attempt.paused_at is None else attempt.paused_at
+        return run_s is not None and now >= attempt.began + attempt.stood + run_s
+
+    def is_so(self, attempt: FakeAttempt, command: Command, value: int | str | None) -> bool:
+        """Whether a command would change nothing of the attempt."""
+        if command in (Command.PAUSE, Command.RESUME):
+            return (attempt.paused_at is not None) == (command is Command.PAUSE)
+        return attempt.values.get(command) == value
+
+    def obey(self, key: str, command: Command, value: int | str | None) -> None:
+        """Do a command; each call is one more in `commanded`. Looking first is the driver's duty."""
+        at = self._clock()
+        self._note(what="command", key=key, command=command, value=value, at=at)
+        self._obey(key, command, value, at)
 
     def end(self, key: str, cancelled: bool = False) -> None:
         """End an attempt; nothing happens if it has ended."""

@@ -184,7 +184,7 @@ def test_names_follow_the_style() -> None:
 
 async def _group_for(house: House, name: str) -> str:
     """A group about which that can be decided."""
-    runs = name in ("HoldGroup", "ReleaseGroup")
+    runs = name in ("HoldGroup", "ReleaseGroup", "ControlJob")
     bad = Behaviour(quanta={"isr": (10, 9)}, message="bad")
     house.world.behaviours[""] = Behaviour(run_s=None) if runs else bad
     text = campaign_file("bad", 1).replace("owner: me", ONE_ATTEMPT)
@@ -236,6 +236,8 @@ async def _ready_for(house: House, method: MethodDescriptor) -> dict[str, Any]:
         await client.apply_campaign(text, start=True)
         await house.reach("campaigns/held/steps/one", "HELD")
         return {"name": "campaigns/held/steps/one"}
+    if name == "ControlJob":
+        return {"name": await _group_for(house, name), "priority": 5}
     if name.endswith("Group"):
         where = {"facility": names["facility"]} if name == "MoveGroup" else {}
         return {"name": await _group_for(house, name), **where}

@@ -23,6 +23,7 @@ COMMANDS = {
     "start",
     "pause",
     "resume",
+    "tune",
     "cancel",
     "archive",
     "status",

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ from history import all_events, check_counters, check_unbroken
 import cmd_facility.plugin
 from cmd_daemon.engine.engine import Engine
 from cmd_daemon.engine.lanes import Lane
-from cmd_daemon.hooks import DataShare, FacilityView, Placement, PlacementRequest, SplitRequest
+from cmd_daemon.hooks import (
+    Command,
+    DataShare,
+    FacilityView,
+    Placement,
+    PlacementRequest,
+    SplitRequest,
+)
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.hooks.ports import Driver, FacilityInfo, Host
 from cmd_daemon.host import DaemonHost
@@ -128,6 +135,10 @@ class House:
         }
         self.limits = {HERE: 100, THERE: 100}
         self.probe_s = 30.0
+        self.command_s = (
+            36_000.0  # four minutes of ours: nothing is given up because a machine is busy
+        )
+        self.commands: dict[str, Iterable[Command]] = {}
         self.plugins = Plugins()
         self.plugins.add("fakes", fakes_plugin)
         self.plugins.add("facility", cmd_facility.plugin)
@@ -148,7 +159,9 @@ class House:
     def _driver(self, name: str, host: Host) -> Driver:
         if name in self.drivers:
             return self.drivers[name](host)
-        return FakeDriver(self.worlds[name], name, host, poll_s=1.0)
+        return FakeDriver(
+            self.worlds[name], name, host, poll_s=1.0, commands=self.commands.get(name, Command)
+        )
 
     @contextlib.asynccontextmanager
     async def running(self, checked: bool = True) -> AsyncIterator[Engine]:
@@ -158,7 +171,16 @@ class House:
         infos = dict(self.infos)
         host = DaemonHost(self.root, self.clock, infos)
         lanes = [Lane(name, "fake", self._driver(name, host), self.limits[name]) for name in infos]
-        self.engine = Engine(self.store, self.clock, self.plugins, infos, host, lanes, self.probe_s)
+        self.engine = Engine(
+            self.store,
+            self.clock,
+            self.plugins,
+            infos,
+            host,
+            lanes,
+            self.probe_s,
+            self.command_s,
+        )
         host.on_wake = self.engine.wake
         try:
             await self.engine.recover()

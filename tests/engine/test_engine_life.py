@@ -64,6 +64,8 @@ async def test_slots_are_never_exceeded(house: House) -> None:
 
 
 async def test_pause_lets_outside_work_end_and_resume_goes_on(house: House) -> None:
+    """Where the driver cannot pause it."""
+    house.commands[HERE] = ()
     house.limits[HERE] = 2
     async with house.running() as engine:
         ident = await house.apply(one=step(6, fake=RUNS_ON))
@@ -82,6 +84,7 @@ async def test_pause_lets_outside_work_end_and_resume_goes_on(house: House) -> N
 
 
 async def test_a_pause_outlives_a_restart(house: House) -> None:
+    house.commands[HERE] = ()
     async with house.running() as engine:
         ident = await house.apply(one=step(4, fake=RUNS_ON), two=step(2, "one"))
         await until(lambda: len(house.jobs("RUNNING")) == 4)

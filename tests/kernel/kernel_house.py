@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 
 from cmd_daemon.kernel import events as ev
+from cmd_daemon.kernel.commands import Command, Value, read
 from cmd_daemon.kernel.decide import decide
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.draft import Refused
@@ -177,7 +178,32 @@ class House:
         """A person's wish about the campaign."""
         return self.do(kind(campaign_id=self.campaign.id, actor="pilot"))
 
+    def command(self, *wants: tuple[Command, Value], position: int = 0) -> Decision:
+        """A person's commands to a job."""
+        return self.do(self.job_event(ev.JobCommanded, position, wants=wants, actor="pilot"))
+
+    def asked(self, position: int = 0) -> str:
+        """The command that is asked for, with its value; "" if there is none."""
+        queue = read(self.job(position).commands)
+        return queue[0].label if queue else ""
+
+    def answer(
+        self, done: bool = True, error: ErrorClass = ErrorClass.NOT_YET, position: int = 0
+    ) -> Decision:
+        """The driver's answer to the command that is asked for."""
+        (first, *_) = read(self.job(position).commands)
+        return self.do(
+            self.job_event(
+                ev.CommandAnswered,
+                position,
+                number=first.number,
+                done=done,
+                error_class=error,
+                message="" if done else "no",
+            )
+        )
+
     def sweep(self) -> Decision:
-        """The engine's sweep after a cancel."""
+        """The engine's sweep after a cancel, a pause or a resume."""
         groups = tuple(self.view.groups)
         return self.do(ev.GroupsSwept(campaign_id=self.campaign.id, group_ids=groups))

@@ -65,6 +65,7 @@ EVENTS: dict[str, Callable[[House], ev.Event]] = {
     "bad": lambda h: h.job_event(ev.JobEnded, outcome=Outcome(False, "boom")),
     "gone": lambda h: h.job_event(ev.JobGone),
     "cancel-failed": lambda h: h.job_event(ev.CancelFailed, message="no"),
+    "answered": lambda h: h.job_event(ev.CommandAnswered, number=7, done=True),
     "timer": lambda h: ev.TimerFired(entity_id=h.job().id, due_at=h.job().due_at or 7),
 }
 TABLE: dict[str, dict[str, str]] = {

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+import model_control
 from model_world import FINAL, Outside, ToyStore, campaign_steps, changed_steps
 
 from cmd_daemon.kernel import events as ev
+from cmd_daemon.kernel.commands import Command, read
 from cmd_daemon.kernel.decide import decide
 from cmd_daemon.kernel.decision import Batch, Decision
 from cmd_daemon.kernel.draft import Draft, Refused
@@ -46,6 +48,7 @@ class Call:
     look: bool
     begun: bool = False
     only_look: bool = False
+    number: int = 0
 
 
 @dataclass
@@ -67,6 +70,8 @@ class ToyDaemon:
         """Start anew from what is committed, and nothing else."""
         rows = self.store.rows
         self.view = View()
+        self.view.commandable = model_control.COMMANDABLE
+        self.view.patience = 2000 * SECOND
         self.pending, self.effects, self.recalls = Batch(), [], []
         self.inbox: list[ev.Event] = []
         self.late: list[ev.Event] = []
@@ -94,9 +99,12 @@ class ToyDaemon:
                 self.calls.append(Call(job.id, job.attempt, "submit", True))
             elif job.state is JobState.RUNNING and job.cancelling:
                 self.calls.append(Call(job.id, job.attempt, "cancel", False))
+            elif queue := read(job.commands):
+                first = queue[0]
+                call = Call(job.id, job.attempt, first.command, False, number=first.number)
+                self.calls.append(call)
         for campaign in self.view.campaigns.values():
-            if campaign.desired is Desired.CANCEL:
-                self._sweep(campaign.id)
+            self._sweep(campaign.id)
         for facility in self.view.facilities:
             self._sweep_facility(facility)
 
@@ -128,7 +136,7 @@ class ToyDaemon:
             if old.state in FINAL[type(old)] and not (moved and old.state is JobState.SUCCEEDED):
                 assert entity.state in (old.state, CampaignState.ARCHIVED), (old, entity)
         self.pending.add(decision, expected)
-        self.effects += decision.effects
+        self.effects += decision.effects + decision.again
         self.recalls += decision.recalls
         self.view.apply(decision)
         self.all.update(changed)
@@ -140,7 +148,9 @@ class ToyDaemon:
             job = self.view.jobs.get(effect.job_id)
             if job is not None:
                 look = effect.verb == "submit" and job.submit_tries > 0
-                self.calls.append(Call(job.id, effect.attempt, effect.verb, look))
+                self.calls.append(
+                    Call(job.id, effect.attempt, effect.verb, look, number=effect.number)
+                )
         for ident in self.recalls:
             job = self.view.jobs.get(ident)
             if job is not None:
@@ -188,10 +198,15 @@ class ToyDaemon:
         if not self.calls:
             return
         call = self.rng.choice(self.calls)
+        if call.number:  # one at a time for each attempt, in order
+            call = next(c for c in self.calls if c.number and c.job_id == call.job_id)
         wanted = JobState.SUBMITTING if call.verb == "submit" else JobState.RUNNING
         job = self.view.jobs.get(call.job_id)
         if not call.begun:
             if job is None or job.attempt != call.attempt or job.state is not wanted:
+                self.calls.remove(call)
+                return
+            if call.number and not model_control.still_wanted(self, call, job):
                 self.calls.remove(call)
                 return
             call.begun, call.only_look = True, job.cancelling
@@ -201,6 +216,9 @@ class ToyDaemon:
             return
         key = self.view.key(job, call.attempt)
         told = {"job_id": call.job_id, "attempt": call.attempt}
+        if call.number:
+            self.inbox.append(model_control.ask(self.outside, call, key))
+            return
         if call.verb == "cancel":
             if not self.outside.cancel(key):
                 self.inbox.append(ev.CancelFailed(**told, message="no answer"))
@@ -331,8 +349,12 @@ class ToyDaemon:
         for call in self.calls:
             job = self.view.jobs.get(call.job_id)
             sent = call.begun and call.verb == "submit" and not (call.only_look or call.look)
-            if sent and job is not None and self.rng.random() < 0.5:
+            if job is None or self.rng.random() < 0.5:
+                continue
+            if sent:
                 self.outside.submit(self.view.key(job, call.attempt))
+            elif call.begun and call.number:
+                self.outside.control(self.view.key(job, call.attempt), call.verb)
         self.recover()
 
     # --- persons ---------------------------------------------------------------------------
@@ -389,6 +411,11 @@ class ToyDaemon:
         if verbs:
             self.wish(rng.choice(verbs)())
 
+    def act_command(self) -> None:
+        """A person says something about what is outside."""
+        if (event := model_control.wish(self)) is not None:
+            self.wish(event)
+
     def act_cancel(self) -> None:
         """A person cancels a campaign."""
         if self.view.campaigns:
@@ -411,7 +438,7 @@ class ToyDaemon:
                 self.outside.forgotten.add(self.view.key(job))
         if not self.decide(event, wish=True):
             return
-        if isinstance(event, ev.CampaignCancelled):
+        if isinstance(event, ev.CampaignCancelled | ev.CampaignPaused | ev.CampaignResumed):
             self._sweep(event.campaign_id)
         elif isinstance(event, ev.FacilityKilled | ev.FacilityRevived):
             self._sweep_facility(event.facility)
@@ -423,10 +450,11 @@ class ToyDaemon:
         states = {job.state for job in self.view.jobs.values()}
         found = ["act_clock", "act_clock", "act_timers", "act_timers"]
         found += ["act_inbox"] * 12 * bool(self.inbox)
-        found += ["act_call"] * 8 * bool(self.calls)
+        found += ["act_call"] * 12 * bool(self.calls)
         found += ["act_commit"] * 4 * bool(self.pending)
         found += ["act_admit"] * 6 * (JobState.READY in states)
         found += ["act_observe"] * 8 * (JobState.RUNNING in states)
+        found += ["act_command"] * 8 * (JobState.RUNNING in states)
         found += ["act_place"] * 4 * bool(self.view.groups)
         found += ["act_recall"] * bool(self.view.groups)
         found += ["act_split"] * 3
@@ -451,6 +479,7 @@ class ToyDaemon:
         """Raise AssertionError if an invariant is broken."""
         found = problems(self.view, self.outbox(), self.gone())
         assert not found, found
+        model_control.check(self)
         twice = {key: n for key, n in self.outside.ledger.items() if n > 1}
         assert not twice, f"ran more than once: {twice}"
         if not any(isinstance(event, ev.FacilitySwept) for event in self.inbox):
@@ -547,7 +576,10 @@ class ToyDaemon:
 
     def _help(self, entity: Entity) -> None:
         """Do one of the things that `actions` suggests for an entity that needs a person."""
-        if not any(w.kind is WaitKind.PERSON for w in waits_for(self.view, entity)):
+        kinds = {w.kind for w in waits_for(self.view, entity)}
+        if isinstance(entity, Group) and model_control.may_stand(self.view, entity):
+            self.wish(model_control.said(self.view, entity, Command.RESUME))
+        if WaitKind.PERSON not in kinds:
             return
         told = actions(self.view, entity)
         if not told:  # a step that waits for its campaign to be started
@@ -567,6 +599,8 @@ class ToyDaemon:
         }
         if words[1] == "release" and isinstance(entity, Step):
             events["release"] = ev.StepReleased(step_id=ident)
+        if words[1] in ("pause", "resume") and isinstance(entity, Group):
+            events[words[1]] = model_control.said(self.view, entity, Command(words[1]))
         if words[1] == "revive":
             events["revive"] = ev.FacilityRevived(facility=words[2], retry=True)
         if words[1] in events:

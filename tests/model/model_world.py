@@ -81,6 +81,9 @@ class Work:
     polls: int
     cancelled: bool = False
     over: bool = False
+    paused: bool = False
+    coming: bool | None = None
+    """Paused or not, before long: a command that was taken and does not show yet."""
 
 
 @dataclass
@@ -105,7 +108,7 @@ class Outside:
 
     def _start(self, key: str) -> str:
         self.ledger[key] = self.ledger.get(key, 0) + 1
-        work = Work(key, f"ref-{key}", self.rng.randrange(3))
+        work = Work(key, f"ref-{key}", self.rng.choice([0, 2, 40]))
         self.work[key] = work
         return work.ref
 
@@ -124,6 +127,29 @@ class Outside:
             self.work[key].cancelled = True
         return True
 
+    def control(self, key: str, verb: str) -> ErrorClass | None:
+        """Look, and ask for what is not so yet; None if it is so. A command that was taken may show only
+        later; a second one overwrites it."""
+        dice, still = self.rng.random(), verb == "pause"
+        work = self.work.get(key)
+        if work is None or work.over or verb not in ("pause", "resume"):
+            refusals = [ErrorClass.PERMANENT, ErrorClass.TRANSIENT, ErrorClass.NOT_YET]
+            return self.rng.choice(refusals) if dice < self.evil else None
+        if work.paused is still and work.coming in (None, still):
+            return None
+        if dice < self.evil / 4:
+            return ErrorClass.PERMANENT
+        if dice < self.evil:
+            work.coming = self.rng.choice([work.coming, still])
+            return self.rng.choice([ErrorClass.NOT_YET, ErrorClass.UNKNOWN, ErrorClass.TRANSIENT])
+        work.paused, work.coming = still, None
+        return None
+
+    def stands(self, key: str) -> bool:
+        """Whether nothing of an attempt goes on."""
+        work = self.work.get(key)
+        return work is None or work.paused or work.over or work.cancelled or key in self.forgotten
+
     def observe(self, key: str, kind: JobKind) -> str | Outcome:
         """QUEUED, RUNNING, GONE, or the outcome."""
         work = self.work.get(key)
@@ -133,6 +159,10 @@ class Outside:
         if work.cancelled:
             work.over = True
             return Outcome(False, "cancelled outside")
+        if work.coming is not None and self.rng.random() < 0.3:
+            work.paused, work.coming = work.coming, None
+        if work.paused:
+            return "RUNNING"
         if work.polls:
             work.polls -= 1
             return self.rng.choice(["QUEUED", "RUNNING"])

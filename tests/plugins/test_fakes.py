@@ -8,7 +8,17 @@ from pathlib import Path
 import pluggy
 import pytest
 
-from cmd_daemon.hooks import ErrorClass, Hooks, JobKind, JobOrder, JobRef, Phase, SplitRequest
+from cmd_daemon.hooks import (
+    Command,
+    Control,
+    ErrorClass,
+    Hooks,
+    JobKind,
+    JobOrder,
+    JobRef,
+    Phase,
+    SplitRequest,
+)
 from cmd_daemon.testing import (
     Behaviour,
     FakeClock,
@@ -63,6 +73,9 @@ class TestFakeDriverContract(DriverContract):
     def ledger(self) -> Mapping[str, int]:
         return self.world.ledger()
 
+    def command_values(self) -> Mapping[Command, int | str]:
+        return {Command.PRIORITY: 7, Command.MEMORY: 8_000_000_000, Command.QUEUE: "high"}
+
     @contextlib.contextmanager
     def fail_some(self, keys: Sequence[str]) -> Iterator[None]:
         for key in keys:
@@ -105,6 +118,46 @@ async def test_a_world_in_a_file_outlives_the_process(tmp_path: Path) -> None:
     assert seen[refs[1].key].outcome is not None
     assert not seen[refs[1].key].outcome.ok  # type: ignore[union-attr]
     assert FakeWorld(file).ledger() == world.ledger()
+
+
+async def test_a_paused_attempt_stands_still_in_a_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "world"
+    clock = FakeClock()
+
+    def world() -> FakeWorld:
+        return FakeWorld(file, clock=lambda: clock.now() / 1e6)
+
+    driver = FakeDriver(world())
+    (ref,) = await submitted(driver, [order(fake={"run_s": 10.0, "balks": 1})])
+    pause = [Control(ref.key, ref.ref, Command.PAUSE)]
+    assert [a.error_class for a in await driver.control(pause)] == [ErrorClass.NOT_YET]
+    for _ in range(2):
+        assert [a.done for a in await driver.control(pause)] == [True]
+    clock.advance(60)
+    driver = FakeDriver(world())
+    (seen,) = await driver.observe([ref])
+    assert seen.phase is Phase.RUNNING, "an attempt that stands still does not end"
+    resume = [Control(ref.key, ref.ref, Command.RESUME)]
+    for done in (False, True):
+        assert [a.done for a in await driver.control(resume)] == [done]
+    clock.advance(9)
+    assert [each.phase for each in await FakeDriver(world()).observe([ref])] == [Phase.RUNNING]
+    clock.advance(1)
+    assert [each.phase for each in await FakeDriver(world()).observe([ref])] == [Phase.DONE]
+    assert world().commanded == [(ref.key, Command.PAUSE, None), (ref.key, Command.RESUME, None)]
+
+
+async def test_a_fake_refuses_commands_and_balks_for_ever(fake_world: FakeWorld) -> None:
+    driver = FakeDriver(fake_world)
+    fake = {"run_s": None, "refuses": ["queue"], "balks": None, "message": "no such queue"}
+    (ref,) = await submitted(driver, [order(fake=fake)])
+    (refused,) = await driver.control([Control(ref.key, ref.ref, Command.QUEUE, "x")])
+    assert (refused.done, refused.error_class) == (False, ErrorClass.PERMANENT)
+    assert refused.message == "no such queue"
+    for _ in range(3):
+        (answer,) = await driver.control([Control(ref.key, ref.ref, Command.PRIORITY, 5)])
+        assert (answer.done, answer.error_class) == (False, ErrorClass.NOT_YET)
+    assert fake_world.commanded == []
 
 
 async def test_a_lying_driver_says_ok_with_counts_that_differ(fake_world: FakeWorld) -> None:

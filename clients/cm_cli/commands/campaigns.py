@@ -198,8 +198,6 @@ def _life(verb: str, about: str, *, dangerous: bool = False) -> click.Command:
         with caller.connect() as client:
             act = {
                 "start": client.start_campaign,
-                "pause": client.pause_campaign,
-                "resume": client.resume_campaign,
                 "cancel": client.cancel_campaign,
                 "archive": client.archive_campaign,
             }[verb]
@@ -222,8 +220,6 @@ COMMANDS = (
     schema,
     list_,
     _life("start", "Start a campaign that is in DRAFT."),
-    _life("pause", "Submit nothing new; running jobs end by themselves."),
-    _life("resume", "Take a pause back."),
     _life("cancel", "Cancel a campaign and its outside work.", dangerous=True),
     _life("archive", "Put a final campaign away."),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -12,8 +12,13 @@ from ..names import NameType, states_of
 from ..options import confirm, json_option, reason_option, required_reason, yes_option
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from rich.console import RenderableType
+
     from cm_client import Client, Name
     from cmd_api.v1.group_pb2 import Group
+
+Done = TypeVar("Done", bound="Message")
 
 names_argument = click.argument("names", nargs=-1, required=True, type=NameType("step", "group"))
 state_option = click.option(
@@ -22,14 +27,14 @@ state_option = click.option(
 
 
 def _chosen(client: Client, names: tuple[Name, ...], state: str, verb: str, yes: bool) -> list[str]:
-    """Full names of the groups meant: as named, and of each step all groups in the state."""
+    """Full names of what is meant: as named, and of each step all groups in the state."""
     from cmd_api.v1.group_pb2 import Group
 
     from ..show.text import counted
 
     chosen: dict[str, None] = {}
     for name in names:
-        if name.level == "group":
+        if name.level != "step":
             chosen[name.full] = None
             continue
         if not state:
@@ -52,24 +57,31 @@ def _chosen(client: Client, names: tuple[Name, ...], state: str, verb: str, yes:
     return list(chosen)
 
 
-def _act(
+def _groups(found: list[Group]) -> RenderableType:
+    from ..show.entities import group_table
+
+    return group_table(found)
+
+
+def act_on_each(
     caller: Caller,
     names: tuple[Name, ...],
     state: str,
     verb: str,
     yes: bool,
     as_json: bool,
-    one: Callable[[Client, str], Group],
+    one: Callable[[Client, str], Done],
+    table: Callable[[list[Done]], RenderableType],
 ) -> int:
-    """Do it to each group; a refusal of one does not keep the others from it."""
+    """Do it to each one; a refusal of one does not keep the others from it. What was done is shown; the
+    exit code."""
     from cm_client import CmError, DaemonUnavailable, short_name
 
     from ..errors import REFUSED, Refusal, refusal
     from ..show.console import console
     from ..show.document import print_messages
-    from ..show.entities import group_table
 
-    done: list[Group] = []
+    done: list[Done] = []
     refused = 0
     lost: Refusal | None = None
     with caller.connect() as client:
@@ -85,7 +97,7 @@ def _act(
     if as_json:
         print_messages(done)
     elif done:
-        console().print(group_table(done))
+        console().print(table(done))
     if lost is not None:
         raise lost
     return refused
@@ -124,7 +136,8 @@ def retry(
     def one(client: Client, group: str) -> Group:
         return client.retry_group(group, mode=mode, reason=reason)
 
-    ctx.exit(_act(ctx.ensure_object(Caller), names, state, "retry", yes, as_json, one))
+    caller = ctx.ensure_object(Caller)
+    ctx.exit(act_on_each(caller, names, state, "retry", yes, as_json, one, _groups))
 
 
 def _verdict(verb: str, about: str, *, needs_reason: bool) -> click.Command:
@@ -160,7 +173,7 @@ def _verdict(verb: str, about: str, *, needs_reason: bool) -> click.Command:
             }[verb]
             return act(group, reason=why)
 
-        ctx.exit(_act(caller, names, state, verb, yes, as_json, one))
+        ctx.exit(act_on_each(caller, names, state, verb, yes, as_json, one, _groups))
 
     return command
 

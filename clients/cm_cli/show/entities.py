@@ -11,12 +11,12 @@ from cm_client import short_name
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.daemon_pb2 import Daemon, Plugin
 from cmd_api.v1.group_pb2 import Group
-from cmd_api.v1.job_pb2 import Attempt, Job, Part, Progress
+from cmd_api.v1.job_pb2 import Attempt, Job, JobCommand, Part, Progress
 from cmd_api.v1.step_pb2 import Step
 
 from .bars import counts_text
 from .console import facts, row, state_text, table, text
-from .text import between, duration, moment, quanta_text, size, state_word
+from .text import between, clock, duration, moment, quanta_text, size, state_word
 
 
 def _counts(numbers: dict[str, int]) -> str:
@@ -47,7 +47,7 @@ def job_table(jobs: Iterable[Job]) -> RenderableType:
             grid,
             short_name(job.name).partition("/")[2],
             job.kind,
-            state_text(state_word(job)),
+            state_text(standing_word(job) or state_word(job)),
             short_name(job.facility),
             job.attempt or "",
             progress_text(job.progress),
@@ -71,6 +71,22 @@ def progress_text(progress: Progress) -> str:
     return ", ".join(words)
 
 
+def standing_word(job: Job) -> str:
+    """PAUSED, PAUSING or RESUMING for an attempt outside that is so; else nothing."""
+    if job.standing in (Job.STANDING_UNSPECIFIED, Job.STANDING_GOING):
+        return ""
+    try:
+        return Job.Standing.Name(job.standing).removeprefix("STANDING_")
+    except ValueError:  # a daemon newer than this client
+        return str(job.standing)
+
+
+def in_flight_text(campaign: Campaign) -> str:
+    """12, or 12 (8 of them paused)."""
+    paused = f" ({campaign.paused} of them paused)" if campaign.paused else ""
+    return f"{campaign.in_flight}{paused}"
+
+
 def campaign_facts(campaign: Campaign) -> RenderableType:
     """All about a campaign."""
     return facts(
@@ -88,7 +104,7 @@ def campaign_facts(campaign: Campaign) -> RenderableType:
             ("groups", counts_text(campaign.group_counts)),
             ("jobs", counts_text(campaign.job_counts)),
             ("quanta", quanta_text(campaign.quanta)),
-            ("in flight", campaign.in_flight),
+            ("in flight", in_flight_text(campaign)),
             ("waits for a person", campaign.needs_person),
             ("etag", campaign.etag),
         ]
@@ -151,12 +167,23 @@ def job_facts(job: Job, attempts: Iterable[Attempt]) -> RenderableType:
             ("facility", short_name(job.facility)),
             ("driver", job.driver),
             ("outside name", job.ref),
+            ("outside", state_text(standing_word(job))),
+            ("paused by", "a person" if job.pause_wanted else ""),
+            ("commands", "; ".join(map(_command, job.commands))),
             ("progress", progress_text(job.progress)),
             ("tried again at", moment(job.due_time)),
             ("etag", job.etag),
         ]
     )
     return Stack(about, *(part for attempt in attempts for part in ("", _attempt(attempt))))
+
+
+def _command(command: JobCommand) -> str:
+    amount = size(int(command.value)) if command.command == "memory" else command.value
+    until = command.give_up_time
+    waits = f" until {clock(until)}" if until.seconds else ", in its turn"
+    told = f" ({command.message})" if command.message else ""
+    return f"{command.command} {amount}".rstrip() + waits + told
 
 
 def _attempt(attempt: Attempt) -> RenderableType:

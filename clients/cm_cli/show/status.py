@@ -16,6 +16,7 @@ from cmd_api.v1.step_pb2 import Step
 from ..needs import Need
 from .bars import StateBar, counts_text
 from .console import facts, row, state_text, table, text
+from .entities import in_flight_text
 from .text import between, moment, quanta_text, state_word
 
 
@@ -89,7 +90,7 @@ def status(campaign: Campaign, steps: Sequence[Step], needs: Sequence[Need]) -> 
         [
             ("quanta", quanta_text(campaign.quanta)),
             ("jobs", counts_text(campaign.job_counts)),
-            ("in flight", campaign.in_flight or ""),
+            ("in flight", in_flight_text(campaign) if campaign.in_flight else ""),
             ("started", moment(campaign.start_time)),
             ("finished", moment(campaign.finish_time)),
         ]

@@ -29,6 +29,7 @@ STYLES = {
     "UNCERTAIN": "bold yellow",
     "PAUSED": "yellow",
     "PAUSING": "yellow",
+    "RESUMING": "yellow",
     "FAILED": "bold red",
     "REFUSED": "bold red",
     "SKIPPED": "yellow",

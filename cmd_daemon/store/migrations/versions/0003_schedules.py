@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
@@ -65,4 +65,4 @@ def upgrade() -> None:
         sqlite_where=launched,
         postgresql_where=launched,
     )
-    op.execute("UPDATE meta SET schema_version = 2, oldest_code = 1")
+    op.execute("UPDATE meta SET schema_version = 3, oldest_code = 2")
