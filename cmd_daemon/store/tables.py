@@ -39,7 +39,7 @@ from cmd_daemon.kernel.states import (
     StepState,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 3
 """The schema this code writes. A migration that changes the schema counts it up."""
 
 OLDEST_CODE = 1
@@ -348,6 +348,7 @@ meta = Table(
     _big("schema_version"),
     _big("oldest_code"),
     _big("epoch"),
+    Column("commits", _BIG, nullable=False, server_default="0"),
     CheckConstraint("id = 1", name="one_row"),
 )
 
