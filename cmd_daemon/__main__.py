@@ -12,7 +12,7 @@ from cmd_daemon.config import ConfigError, read_config
 from cmd_daemon.daemon import serve
 from cmd_daemon.hooks.manager import PluginError
 from cmd_daemon.observe.logs import set_up
-from cmd_daemon.store.errors import StoreError
+from cmd_daemon.store import StoreError, described
 
 DEFAULT = Path("/etc/cmd-daemon/cmd-daemon.toml")
 
@@ -52,9 +52,11 @@ def check(config: Path) -> None:
     """Check a configuration file and say what it would run."""
     try:
         settings = read_config(config)
-    except ConfigError as error:
+        database = described(settings.daemon.database_url, settings.daemon.password_file)
+    except (ConfigError, StoreError) as error:
         click.echo(str(error), err=True)
         sys.exit(1)
+    click.echo(f"database: {database}")
     for name, section in settings.facility.items():
         drivers = ", ".join(f"{kind} by {driver}" for kind, driver in section.drivers.items())
         click.echo(f"{name}: {section.slots} slots; {drivers}")

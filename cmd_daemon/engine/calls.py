@@ -193,6 +193,7 @@ class Calls:
         if not orders:
             return
         repeatable = safety is not Safety.NEITHER
+        await self._journal.leading()
         failpoint("before-submit")
         try:
             answers = await guarded(
@@ -288,6 +289,7 @@ class Calls:
                 wanted[key] = (call, JobRef(key, job.ref or ""))
         if not wanted:
             return
+        await self._journal.leading()
         try:
             answers = await guarded(
                 lane,

@@ -1,6 +1,7 @@
 """The engine: the one loop that changes state, and everything that hangs on its changes."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ SLICE = 256
 START_S = 120.0
 """Seconds a driver may take to start; then it is started again."""
 
+FOLLOW_S = 0.5
+"""Seconds between two looks of a stand-by at what the leader has committed."""
+
 REMEMBERED = 500
 """Requests whose answers are at hand: one that is repeated may have missed them in the store."""
 
@@ -53,7 +57,8 @@ class RequestIdReused(Exception):
 
 
 class NotAccepting(Exception):
-    """The store takes no writes; the message says why. Nothing of the call was done."""
+    """The store takes no writes, or another daemon leads; the message says why. Nothing of the call
+    was done."""
 
 
 @dataclass(slots=True)
@@ -80,6 +85,8 @@ class Engine:
     host: Host
     lanes_made: list[Lane]
     probe_s: float = 30.0
+    standing_by: str = ""
+    """Why this daemon decides nothing, while another one leads; empty for the leader."""
     view: View = field(default_factory=View)
     lanes: Lanes = field(init=False)
     live: LiveFacilities = field(init=False)
@@ -114,6 +121,7 @@ class Engine:
             self.probe_s,
             self._arrived.set,
         )
+        self.feed = Feed(self.journal)
         self.writer = Writer(self.journal, self.clock, self._committed)
         self.timers = Timers(self.clock, self.post)
         self.calls = Calls(
@@ -160,10 +168,11 @@ class Engine:
 
         With `request`, its row is committed with the event, and the same request asked again while
         it is under way, or soon after, shares the answer. Raises Refused if the event does not fit,
-        NotAccepting if the store takes no writes, RequestIdReused for another request of that id.
+        NotAccepting if the store takes no writes or another daemon leads, RequestIdReused for
+        another request of that id.
         """
-        if self.writer.problem:
-            raise NotAccepting(self.writer.problem)
+        if problem := self.standing_by or self.writer.problem:
+            raise NotAccepting(problem)
         if request is not None and (former := self._requests.get(request.request_id)) is not None:
             known = former.request
             if known is None or (known.method, known.digest) != (request.method, request.digest):
@@ -199,6 +208,13 @@ class Engine:
         """Events that are not decided yet."""
         return len(self._inbox)
 
+    async def follow(self) -> None:
+        """While another daemon leads: tell watchers what it has committed, until cancelled."""
+        while True:
+            with contextlib.suppress(ConnectionError):
+                self.feed.reached(await self.journal.last_seq())
+            await self.clock.wait(FOLLOW_S)
+
     # --- start -------------------------------------------------------------------------------
 
     async def recover(self) -> None:
@@ -213,7 +229,7 @@ class Engine:
         )
         view.next_id = loaded.highest_id + 1
         self._seq = loaded.last_seq
-        self.feed = Feed(self.journal, loaded.last_seq)
+        self.feed.reached(loaded.last_seq)
         view.facilities.update(loaded.facilities)
         for state in loaded.facilities.values():
             self.live.note(state)

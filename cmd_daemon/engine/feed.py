@@ -15,11 +15,11 @@ class Feed:
     """Committed events in order. Readers come with the last sequence number they have seen and are
     never waited for: one that falls behind reads on from the store."""
 
-    def __init__(self, journal: Journal, last_seq: int) -> None:
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._kept: deque[Record] = deque(maxlen=KEPT)
         self._more = asyncio.Event()
-        self.last_seq = last_seq
+        self.last_seq = 0
         self.ended = False
 
     def end(self) -> None:
@@ -32,9 +32,14 @@ class Feed:
         if not records:
             return
         self._kept.extend(records)
-        self.last_seq = records[-1].seq
-        self._more.set()
-        self._more = asyncio.Event()
+        self.reached(records[-1].seq)
+
+    def reached(self, last_seq: int) -> None:
+        """The history goes up to this event, by whomever it was committed."""
+        if last_seq > self.last_seq:
+            self.last_seq = last_seq
+            self._more.set()
+            self._more = asyncio.Event()
 
     async def after(self, seq: int, limit: int) -> Sequence[Record]:
         """Up to `limit` events after `seq`, without waiting; empty if there are none yet."""

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+
+from sqlalchemy import make_url
 
 from cmd_daemon.kernel.decision import Batch
 from cmd_daemon.store.dialect import CommitPoint, Dialect, Health
@@ -10,10 +13,34 @@ from cmd_daemon.store.loading import Loading
 from cmd_daemon.store.nexus import NexusReading
 from cmd_daemon.store.places import Places
 from cmd_daemon.store.reading import Reading
-from cmd_daemon.store.sqlite import SQLite
+from cmd_daemon.store.sqlite import SQLite, path_of
 
 SQLITE = "sqlite+aiosqlite"
 POSTGRESQL = "postgresql+asyncpg"
+
+
+def described(url: str, password_file: Path | None = None) -> str:
+    """What `Store.open` would open, in words and without any secret. Raises BadUrl."""
+    scheme = url.partition(":")[0]
+    if scheme == SQLITE:
+        return f"SQLite, {path_of(make_url(url))}"
+    address = _postgres(scheme).address_of(url, password_file)
+    return f"PostgreSQL, {address}, as {address.user or 'PGUSER'}; password {address.secret}"
+
+
+def _postgres(scheme: str) -> ModuleType:
+    if scheme != POSTGRESQL:
+        raise BadUrl(
+            f"this daemon has no store for {scheme!r} URLs; write {SQLITE}:///path or "
+            f"{POSTGRESQL}://user@host/database"
+        )
+    try:
+        from cmd_daemon.store import postgres
+    except ModuleNotFoundError as error:
+        raise BadUrl(
+            f"PostgreSQL needs the package {error.name}: pip install 'cmd-daemon[postgres]'"
+        ) from error
+    return postgres
 
 
 class Store(Reading, NexusReading, Loading, Places):
@@ -48,18 +75,7 @@ class Store(Reading, NexusReading, Loading, Places):
         scheme = url.partition(":")[0]
         if scheme == SQLITE:
             return cls(await SQLite.open(url, migrate=migrate), clock)
-        if scheme != POSTGRESQL:
-            raise BadUrl(
-                f"this daemon has no store for {scheme!r} URLs; write {SQLITE}:///path or "
-                f"{POSTGRESQL}://user@host/database"
-            )
-        try:
-            from cmd_daemon.store.postgres import PostgreSQL
-        except ModuleNotFoundError as error:
-            raise BadUrl(
-                f"PostgreSQL needs the package {error.name}: pip install 'cmd-daemon[postgres]'"
-            ) from error
-        dialect = await PostgreSQL.open(
+        dialect = await _postgres(scheme).PostgreSQL.open(
             url, migrate=migrate, password_file=password_file, standby=standby
         )
         return cls(dialect, clock)

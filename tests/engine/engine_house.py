@@ -1,4 +1,4 @@
-"""A real engine over a real SQLite store, two facilities with fake worlds, and a clock that hurries."""
+"""A real engine over a real store, two facilities with fake worlds, and a clock that hurries."""
 
 import asyncio
 import contextlib
@@ -118,9 +118,9 @@ def step(
 class House:
     """Everything that outlives an engine: the database, the worlds, the plugins, the clock."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, url: str) -> None:
         self.root = root
-        self.url = f"sqlite+aiosqlite:///{root / 'cmd.db'}"
+        self.url = url
         self.clock = HastyClock()
         self.infos = {name: facility(name) for name in (HERE, THERE)}
         self.worlds = {

@@ -4,6 +4,7 @@ The session holds an advisory lock, and everything is written through it: a daem
 session cannot write, and one that lost the lead finds another epoch and is refused.
 """
 
+from cmd_daemon.store.postgres.address import address_of
 from cmd_daemon.store.postgres.dialect import PostgreSQL
 
-__all__ = ["PostgreSQL"]
+__all__ = ["PostgreSQL", "address_of"]
