@@ -68,6 +68,10 @@ class Dialect(Protocol):
         """See `Store.leading`."""
         ...
 
+    async def lead_in_doubt(self) -> None:
+        """See `Store.lead_in_doubt`."""
+        ...
+
     def overslept(self) -> bool:
         """See `Store.overslept`."""
         ...

@@ -185,6 +185,10 @@ class SQLite:
     async def leading(self) -> None:
         """Returns at once."""
 
+    async def lead_in_doubt(self) -> None:
+        """Never returns."""
+        await asyncio.Event().wait()
+
     def overslept(self) -> bool:
         """Never: a lock is kept in one's sleep."""
         return False

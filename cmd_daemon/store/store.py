@@ -107,6 +107,11 @@ class Store(Reading, NexusReading, Loading, Places):
         whatever must not be done by two daemons."""
         await self._dialect.leading()
 
+    async def lead_in_doubt(self) -> None:
+        """Return once nothing was heard of the database for so long that another daemon may lead soon:
+        whatever must not be done by two daemons is broken off then."""
+        await self._dialect.lead_in_doubt()
+
     def overslept(self) -> bool:
         """True if nothing was heard of the database for so long that another daemon may lead. For a
         process that has just been woken."""

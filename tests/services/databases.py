@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from cmd_daemon.store import Store
-from services.postgres import Postgres, packaged_bin
+from services.postgres import QUICK, Postgres, packaged_bin
 
 TEMPLATE = "template_cmd"
 USER = "cmd"
@@ -19,9 +19,9 @@ WALLED = "walled"
 class Server:
     """A PostgreSQL server with a database whose schema is made, of which others are copies."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: tuple[str, ...] = QUICK) -> None:
         self._logs = Path(tempfile.mkdtemp(prefix="postgres-log-"))
-        self.postgres = Postgres(self._logs / "log", packaged_bin(), USER, "postgres")
+        self.postgres = Postgres(self._logs / "log", packaged_bin(), USER, "postgres", settings)
         self._names = itertools.count(1)
         self._templated = False
 

@@ -28,6 +28,9 @@ from cmd_daemon.store.writing import Change, Lost, plan
 READERS = 4
 READ_S = 60.0
 AGAIN_S = 0.2
+DOUBT_S = 4.5
+"""Seconds without a word of the database after which a call under way is broken off: late enough for a
+slow commit, and early enough to be over when a stand-by takes over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class PostgreSQL:
 
     async def leading(self) -> None:
         """See `Store.leading`."""
-        while self._session.lease_over(LEASE_S):
+        while self._session.silence() > LEASE_S:
             try:
                 await self._session.beat()
             except StoreFenced:
@@ -109,9 +112,17 @@ class PostgreSQL:
             except StoreUnavailable:
                 await asyncio.sleep(AGAIN_S)
 
+    async def lead_in_doubt(self) -> None:
+        """See `Store.lead_in_doubt`."""
+        while True:
+            left = DOUBT_S - self._session.silence()
+            if left <= 0:
+                return
+            await asyncio.sleep(left)
+
     def overslept(self) -> bool:
         """See `Store.overslept`."""
-        return self._session.lease_over(TAKEOVER_S)
+        return self._session.silence() > TAKEOVER_S
 
     async def check(self, deep: bool = False) -> Health:
         """See `Store.check`; `deep` asks nothing more: the server looks after its files itself."""

@@ -15,7 +15,14 @@ from cmd_daemon.store.errors import (
     StoreUnreachable,
 )
 
-FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, SQLAlchemyError)
+FAULTS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # seen when a session is ended between two statements
+    OSError,
+    TimeoutError,
+    SQLAlchemyError,
+)
 """What a call of asyncpg, or one through SQLAlchemy, raises when the database or the way to it fails."""
 
 _AWAY = (
@@ -25,6 +32,7 @@ _AWAY = (
     pg.CannotConnectNowError,
     pg.IdleSessionTimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )

@@ -41,7 +41,8 @@ async def settle(connection: Any, address: Address, migrate: bool) -> None:
     from cmd_daemon.store.migrations import upgrade_within
 
     engine = create_async_engine(
-        f"{SCHEME}://", async_creator=lambda: address.connect({}, MIGRATION_S)
+        f"{SCHEME}://",
+        async_creator=lambda: address.connect({"statement_timeout": "0"}, MIGRATION_S),
     )
     try:
         async with engine.begin() as migrating:

@@ -84,7 +84,7 @@ class Session:
         self.confirmed = 0.0
         self._migrate = migrate
         self._connection: Any = None
-        self._pid = 0
+        self._held_in = 0  # process of the server that the lock was last held in
         self._came = 0.0
         self._leads = False
         self._closed = False
@@ -95,7 +95,6 @@ class Session:
             raise StoreFenced(f"this daemon is a stand-by: {self.leader} works on {self.address}")
         if self._alive():
             return self._connection
-        former = self._pid
         connection = await self._connect()
         epoch, commits = await self._ask(
             connection.fetchrow("SELECT epoch, commits FROM meta WHERE id = 1")
@@ -103,15 +102,16 @@ class Session:
         self._check(epoch)
         if not await self._ask(connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *LOCK)):
             holder = await self._holder()
-            if holder is not None and holder.pid == former:
+            if holder is not None and holder.pid == self._held_in:
                 # Our own last session, of which the server does not know yet that it is broken.
-                await self._ask(connection.fetchval("SELECT pg_terminate_backend($1)", former))
+                await self._ask(connection.fetchval("SELECT pg_terminate_backend($1)", holder.pid))
             self.drop()
             raise StoreUnavailable(
                 f"the lead of the database {self.address} is not free yet; it is asked for again"
             )
         # Nobody counted the epoch up between the look and the lock, or the next statement tells.
         self.commits = commits
+        self._held_in = connection.get_server_pid()
         return connection
 
     async def begin(self) -> Any:
@@ -196,9 +196,9 @@ class Session:
         if connection is not None:
             connection.terminate()
 
-    def lease_over(self, seconds: float) -> bool:
-        """Whether nothing was heard of the database for so long."""
-        return self._leads and time.monotonic() - self.confirmed > seconds
+    def silence(self) -> float:
+        """Seconds since the database was last heard of; a stand-by does not count them."""
+        return time.monotonic() - self.confirmed if self._leads else 0.0
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -222,7 +222,6 @@ class Session:
                 f"the database {self.address} is on PostgreSQL {version // 10000} with the encoding "
                 f"{encoding}; the store needs {OLDEST_SERVER // 10000} or later and UTF8"
             )
-        self._pid = connection.get_server_pid()
         return connection
 
     async def _ask(self, work: Any) -> Any:
@@ -242,7 +241,7 @@ class Session:
         program, host, process = [*str(row["application_name"]).split(":"), "", ""][:3]
         name = f"process {process} on {host}" if program == NAME else f"the program {program!r}"
         # While the server works for it ("active"), it is the server that is slow.
-        silent = row["state"] not in ("active", None) and row["silent_s"] > TAKEOVER_S
+        silent = row["state"] not in ("active", None) and (row["silent_s"] or 0.0) > TAKEOVER_S
         return Holder(row["pid"], name, silent)
 
     async def _succeed(self) -> bool:
@@ -278,6 +277,7 @@ class Session:
         self.epoch, self.commits = row
         self.confirmed = began
         self._leads = True
+        self._held_in = connection.get_server_pid()
         self.leader, self.behind = "", False
         return True
 
