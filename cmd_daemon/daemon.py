@@ -79,7 +79,7 @@ class Daemon:
             self._standing_by()
             if not store.behind:
                 await self._serve()
-                tasks.add(asyncio.create_task(engine.follow(), name="follow"))
+                tasks.add(asyncio.create_task(engine.feed.follow(), name="follow"))
             log.info("standing by", leader=store.leader)
             systemd.notify(ready=1, status=f"stand-by: {store.leader} leads")
             while not leading.done():

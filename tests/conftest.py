@@ -55,9 +55,11 @@ def own_postgres() -> Iterator[Server]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: Server) -> str:
+def postgres_url(postgres_server: Server) -> Iterator[str]:
     """A fresh PostgreSQL database with the schema in it."""
-    return postgres_server.fresh()
+    url = postgres_server.fresh()
+    yield url
+    postgres_server.drop(url)
 
 
 @pytest.fixture

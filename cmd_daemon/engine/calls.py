@@ -230,7 +230,7 @@ class Calls:
     async def _while_leading(self, call: Awaitable[T]) -> T:
         """Await a driver's call, but break it off when another daemon may lead: what it has not done
         by then, the other one does. Raises DriverError UNKNOWN, so that it is looked up."""
-        making = asyncio.ensure_future(call)
+        making = asyncio.create_task(contained(call, CALL_S))
         doubting = asyncio.create_task(self._journal.lead_in_doubt())
         try:
             await asyncio.wait({making, doubting}, return_when=asyncio.FIRST_COMPLETED)

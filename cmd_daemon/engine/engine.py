@@ -1,7 +1,6 @@
 """The engine: the one loop that changes state, and everything that hangs on its changes."""
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,9 +40,6 @@ SLICE = 256
 
 START_S = 120.0
 """Seconds a driver may take to start; then it is started again."""
-
-FOLLOW_S = 0.5
-"""Seconds between two looks of a stand-by at what the leader has committed."""
 
 REMEMBERED = 500
 """Requests whose answers are at hand: one that is repeated may have missed them in the store."""
@@ -207,13 +203,6 @@ class Engine:
     def waiting(self) -> int:
         """Events that are not decided yet."""
         return len(self._inbox)
-
-    async def follow(self) -> None:
-        """While another daemon leads: tell watchers what it has committed, until cancelled."""
-        while True:
-            with contextlib.suppress(ConnectionError):
-                self.feed.reached(await self.journal.last_seq())
-            await self.clock.wait(FOLLOW_S)
 
     # --- start -------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The feed of committed events, for watchers and observers."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 
@@ -9,6 +10,9 @@ from cmd_daemon.kernel.records import Record
 
 KEPT = 10_000
 """Events kept in memory; a reader further behind is served by the store."""
+
+FOLLOW_S = 0.5
+"""Seconds between two looks of a stand-by at what the leader has committed."""
 
 
 class Feed:
@@ -40,6 +44,13 @@ class Feed:
             self.last_seq = last_seq
             self._more.set()
             self._more = asyncio.Event()
+
+    async def follow(self) -> None:
+        """While another daemon leads: tell readers what it has committed, until cancelled."""
+        while True:
+            with contextlib.suppress(ConnectionError):
+                self.reached(await self._journal.last_seq())
+            await asyncio.sleep(FOLLOW_S)
 
     async def after(self, seq: int, limit: int) -> Sequence[Record]:
         """Up to `limit` events after `seq`, without waiting; empty if there are none yet."""

@@ -388,11 +388,14 @@ def _open_writer(path: Path, migrate: bool) -> tuple[sqlite3.Connection, int]:
     return writer, epoch
 
 
-def _settle_schema(writer: sqlite3.Connection, path: Path, migrate: bool) -> None:
-    tables = {name for (name,) in writer.execute("SELECT name FROM sqlite_master")}
+def schema_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the database's schema; 0 if there is nothing in it. Raises SchemaTooNew, and BadUrl
+    for a database of something else."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     version = 0
     if "meta" in tables:
-        version, oldest = writer.execute("SELECT schema_version, oldest_code FROM meta").fetchone()
+        ask = "SELECT schema_version, oldest_code FROM meta"
+        version, oldest = connection.execute(ask).fetchone()
         if oldest > SCHEMA_VERSION:
             raise SchemaTooNew(
                 f"the database {path} was made by a later version of the daemon (schema {version}; "
@@ -404,6 +407,11 @@ def _settle_schema(writer: sqlite3.Connection, path: Path, migrate: bool) -> Non
             f"the file {path} is a database of something else (it holds {min(tables)!r}). Give the "
             "daemon a file of its own."
         )
+    return int(version)
+
+
+def _settle_schema(writer: sqlite3.Connection, path: Path, migrate: bool) -> None:
+    version = schema_version(writer, path)
     if version >= SCHEMA_VERSION:
         return
     if not migrate:

@@ -18,6 +18,8 @@ from services.databases import Server
 from cm_client import NotAccepting
 from cmd_daemon.daemon import EXIT_OVERSLEPT
 
+pytestmark = pytest.mark.timeout(300)  # two daemons at a time, on a machine that may be busy
+
 SLOW = "sleep 0.3\\necho $CMD_KEY >> $LEDGER\\n"
 
 

@@ -166,15 +166,23 @@ class House:
             yield self.engine
             if checked:
                 assert not self.ended.done(), self.ended
-                await asyncio.wait_for(self.engine.writer.flushed(), DEADLINE_S)
-                effects = (await self.store.load_open()).effects
-                if not self.engine.waiting:
-                    assert problems(self.engine.view, effects) == []
+                await self._look_through()
         finally:
             self.ended.cancel()
             await asyncio.gather(self.ended, return_exceptions=True)
             await self.engine.splitting.stop()
             await self.store.close()
+
+    async def _look_through(self) -> None:
+        """Whether the invariants hold, seen at a moment when memory and store are the same."""
+        for _ in range(50):
+            await asyncio.wait_for(self.engine.writer.flushed(), DEADLINE_S)
+            before = self.engine._seq
+            effects = (await self.store.load_open()).effects
+            same = self.engine._seq == before and not self.engine.writer.pending
+            if same and not self.engine.waiting:
+                assert problems(self.engine.view, effects) == []
+                return
 
     async def apply(self, name: str = "camp", start: bool = True, **steps: StepPolicy) -> int:
         """Apply a campaign of these steps, or its next version; its id."""

@@ -51,6 +51,10 @@ class Server:
         self.postgres.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
+    def drop(self, url: str) -> None:
+        """Delete a database, whoever is connected."""
+        self.postgres.sql(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
     def stop(self) -> None:
         """End it at once, its sessions too; the data stays."""
         self.postgres.process.stop(signal.SIGINT)
