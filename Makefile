@@ -67,7 +67,7 @@ test-chain: .venv/.dev $(RUBIN)/.stack  ## more faults of the full chain, end to
 	$(PYTEST) tests/demo/chain_faults.py
 
 test-postgres: .venv/.dev  ## store, engine and crash tests on PostgreSQL
-	$(PYTEST) --database postgresql tests/store tests/engine tests/crash
+	$(PYTEST) --database postgresql tests/store tests/engine tests/schedules tests/crash
 
 test-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## a real Rucio from nothing: server, daemons, transfers, messages
 	$(PYTEST) tests/rucio tests/rucio_butler/live

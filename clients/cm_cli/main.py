@@ -22,6 +22,7 @@ from .commands import (
     history,
     moving,
     progress,
+    schedules,
     scripts,
 )
 
@@ -77,6 +78,7 @@ _FAMILIES = (
     groups,
     moving,
     facilities,
+    schedules,
     scripts,
     daemon,
 )

@@ -75,6 +75,29 @@ class FacilityType(click.ParamType):  # type: ignore[type-arg]
         )
 
 
+class ScheduleType(click.ParamType):  # type: ignore[type-arg]
+    """The name of a schedule, short or full; converted to schedules/{schedule}."""
+
+    name = "schedule"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Raises click.BadParameter for what cannot be one."""
+        from cm_client import schedule_name
+
+        try:
+            return schedule_name(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The schedules there are; none if the daemon does not answer at once."""
+        return _completions(
+            ctx, incomplete, lambda cm: [each.name for each in cm.list_schedules().schedules]
+        )
+
+
 def _completions(
     ctx: click.Context, incomplete: str, ask: Callable[[Any], list[str]]
 ) -> list[CompletionItem]:

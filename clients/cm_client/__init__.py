@@ -40,6 +40,7 @@ from .names import (
     group_name,
     job_name,
     parse_name,
+    schedule_name,
     short_name,
     step_name,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "group_name",
     "job_name",
     "parse_name",
+    "schedule_name",
     "short_name",
     "step_name",
 ]

@@ -65,8 +65,9 @@ def parse_name(text: str) -> Name:
 
 def short_name(resource: str) -> str:
     """The short form of any resource name; what is not one of ours is given back as it is."""
-    if resource.startswith("facilities/"):
-        return resource.removeprefix("facilities/")
+    for collection in ("facilities/", "schedules/"):
+        if resource.startswith(collection):
+            return resource.removeprefix(collection)
     try:
         return parse_name(resource).short
     except ValueError:
@@ -95,7 +96,16 @@ def job_name(campaign: str, step: str, group: str, job: str) -> str:
 
 def facility_name(facility: str) -> str:
     """facilities/{facility}; a full name is given back as it is. Raises ValueError if empty."""
-    bare = facility.removeprefix("facilities/")
+    return _single(facility, "facilities/", "facility")
+
+
+def schedule_name(schedule: str) -> str:
+    """schedules/{schedule}; a full name is given back as it is. Raises ValueError if empty."""
+    return _single(schedule, "schedules/", "schedule")
+
+
+def _single(name: str, collection: str, what: str) -> str:
+    bare = name.removeprefix(collection)
     if not bare or "/" in bare:
-        raise ValueError(f"{facility!r} is not the name of a facility")
-    return f"facilities/{bare}"
+        raise ValueError(f"{name!r} is not the name of a {what}")
+    return f"{collection}{bare}"

@@ -21,7 +21,7 @@ from cmd_daemon.api.service import (
     state_names,
 )
 from cmd_daemon.api.shapes import campaign_etag, campaign_message, shown_state, stamp
-from cmd_daemon.hooks.review import CampaignReview
+from cmd_daemon.engine.files import applied, reviewed
 from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.policy import StepPolicy
 from cmd_daemon.kernel.records import CampaignFile, CampaignRow
@@ -32,7 +32,6 @@ from cmd_daemon.spec import (
     Change,
     PlannedGroup,
     PlannedPlacement,
-    Problem,
     changes,
     json_schema,
     plan_campaign,
@@ -232,15 +231,9 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
                 parameters=dict(source.parameters),
                 known=self._room.known,
             )
+            return reviewed(self._room.plugins, plan)
         except CampaignFileError as error:
             raise bad_file(error.problems) from error
-        review = CampaignReview(plan.name, plan.owner, plan.facilities, plan.steps, plan.parameters)
-        if found := self._room.plugins.validate_campaign(review):
-            raise bad_file(
-                Problem(file=plan.file, line=0, column=0, field=field, message=words, hint="")
-                for field, words in found
-            )
-        return plan
 
     async def _file(self, row: CampaignRow) -> CampaignFile:
         stored = await self._room.reader.campaign_file(row.campaign.id)
@@ -299,17 +292,10 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
         request: pb.ApplyCampaignRequest,
         context: Context,
     ) -> ev.CampaignApplied:
-        shown = [{"field": c.field, "old": c.old, "new": c.new} for c in listed]
-        return ev.CampaignApplied(
-            campaign_id=former.campaign.id if former is not None else None,
-            name=plan.name,
-            owner=plan.owner,
-            ticket=plan.ticket or "",
-            text=plan.text,
-            parameters=json.dumps(dict(plan.parameters)),
-            digest=plan.digest,
-            steps=plan.steps,
-            changes=json.dumps(shown) if shown else None,
+        return applied(
+            plan,
+            former.campaign.id if former is not None else None,
+            listed,
             start=request.start,
             actor=actor_of(context),
             reason=request.reason,

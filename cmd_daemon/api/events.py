@@ -16,7 +16,7 @@ from cmd_daemon.observe import metrics
 
 HEARTBEAT_S = 10.0
 BATCH = 1000
-KINDS = ("campaign", "step", "group", "job", "facility")
+KINDS = ("campaign", "step", "group", "job", "facility", "schedule")
 
 
 class EventService(event_pb2_grpc.EventServiceServicer):
@@ -33,8 +33,9 @@ class EventService(event_pb2_grpc.EventServiceServicer):
         question = f"events:{request.parent}:{kinds}:{request.newest_first}"
         after = paging.after(question, request.page_token)
         ids: dict[str, int] = {}
-        if request.parent.startswith("facilities/"):
-            raise invalid("parent", "events of a facility are listed with kinds=[facility]")
+        for collection, kind in (("facilities/", "facility"), ("schedules/", "schedule")):
+            if request.parent.startswith(collection):
+                raise invalid("parent", f"events of a {kind} are listed with kinds=[{kind}]")
         if request.parent:
             ids = await self._ids(request.parent)
         rows = await self._room.reader.events(
@@ -64,6 +65,8 @@ class EventService(event_pb2_grpc.EventServiceServicer):
         kinds = _kinds(request.kinds)
         if request.parent.startswith("facilities/"):
             names.parse_facility(request.parent)
+        elif request.parent.startswith("schedules/"):
+            names.parse_schedule_name(request.parent)
         elif request.parent:
             path: Path = names.parse(request.parent, 1, 2, 3, 4)
             await self._ids(str(path))

@@ -1,4 +1,4 @@
-"""Resource names: `campaigns/{c}/steps/{s}/groups/{g}/jobs/{j}` and `facilities/{f}`."""
+"""Resource names: `campaigns/{c}/steps/{s}/groups/{g}/jobs/{j}`, `facilities/{f}` and `schedules/{s}`."""
 
 import re
 from dataclasses import dataclass
@@ -56,12 +56,21 @@ def parse(name: str, *depths: int) -> Path:
 
 def parse_facility(name: str) -> str:
     """The facility of `facilities/{facility}`. Raises ApiError INVALID_NAME."""
-    prefix, _, facility = name.partition("/")
-    if prefix != "facilities" or not _PART.fullmatch(facility):
+    return _single(name, "facilities", "facility")
+
+
+def parse_schedule_name(name: str) -> str:
+    """The schedule of `schedules/{schedule}`. Raises ApiError INVALID_NAME."""
+    return _single(name, "schedules", "schedule")
+
+
+def _single(name: str, collection: str, what: str) -> str:
+    prefix, _, found = name.partition("/")
+    if prefix != collection or not _PART.fullmatch(found):
         raise ApiError(
             grpc.StatusCode.INVALID_ARGUMENT,
             "INVALID_NAME",
-            f"{name[:200]!r} is not a name of the form facilities/{{facility}}.",
+            f"{name[:200]!r} is not a name of the form {collection}/{{{what}}}.",
             {"name": name[:200]},
         )
-    return facility
+    return found

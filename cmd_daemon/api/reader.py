@@ -14,6 +14,8 @@ from cmd_daemon.kernel.records import (
     PlacementRow,
     Record,
     RequestRow,
+    Schedule,
+    ScheduleRun,
     StepRow,
 )
 from cmd_daemon.kernel.states import CampaignState, GroupState, JobKind, JobState
@@ -96,5 +98,9 @@ class Reader(Protocol):
     ) -> Sequence[Record]: ...
 
     async def facility_load(self, facility: str) -> Sequence[FacilityLoad]: ...
+
+    async def schedules(self, removed: bool = False) -> Sequence[Schedule]: ...
+
+    async def schedule_runs(self, name: str, limit: int = 100) -> Sequence[ScheduleRun]: ...
 
     async def find_request(self, request_id: str) -> RequestRow | None: ...

@@ -24,6 +24,8 @@ from cmd_api.v1 import (
     group_pb2_grpc,
     job_pb2,
     job_pb2_grpc,
+    schedule_pb2,
+    schedule_pb2_grpc,
     step_pb2,
     step_pb2_grpc,
 )
@@ -34,6 +36,7 @@ from cmd_daemon.api.facilities import FacilityService
 from cmd_daemon.api.groups import GroupService
 from cmd_daemon.api.interceptor import Edge
 from cmd_daemon.api.jobs import JobService
+from cmd_daemon.api.schedules import ScheduleService
 from cmd_daemon.api.service import Room
 from cmd_daemon.api.steps import StepService
 
@@ -71,6 +74,7 @@ class Server:
         job_pb2_grpc.add_JobServiceServicer_to_server(JobService(room), server)
         event_pb2_grpc.add_EventServiceServicer_to_server(EventService(room), server)
         facility_pb2_grpc.add_FacilityServiceServicer_to_server(FacilityService(room), server)
+        schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(ScheduleService(room), server)
         daemon_pb2_grpc.add_DaemonServiceServicer_to_server(DaemonService(room), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self.services = [
@@ -82,6 +86,7 @@ class Server:
                 (job_pb2, "JobService"),
                 (event_pb2, "EventService"),
                 (facility_pb2, "FacilityService"),
+                (schedule_pb2, "ScheduleService"),
                 (daemon_pb2, "DaemonService"),
             )
         ]

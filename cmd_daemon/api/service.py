@@ -16,6 +16,7 @@ from cmd_daemon.api.names import Path, parse
 from cmd_daemon.api.reader import Reader
 from cmd_daemon.engine.clock import Clock
 from cmd_daemon.engine.engine import Engine, RequestIdReused
+from cmd_daemon.engine.files import known_to
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.hooks.ports import FacilityInfo, Host
 from cmd_daemon.kernel import events as ev
@@ -55,13 +56,7 @@ class Room:
     @property
     def known(self) -> Known:
         """What a campaign file is checked against."""
-        return Known(
-            facilities=self.facilities,
-            splitters=self.plugins.splitters,
-            algorithms=frozenset(self.plugins.selectors),
-            drivers=frozenset(self.plugins.drivers),
-            kinds=frozenset(kind for info in self.facilities.values() for kind in info.drivers),
-        )
+        return known_to(self.plugins, self.facilities)
 
     async def campaign(self, name: str) -> CampaignRow:
         """The campaign of a resource name. Raises ApiError."""

@@ -16,9 +16,11 @@ from cmd_daemon.engine.feed import Feed
 from cmd_daemon.engine.journal import Journal, Loaded
 from cmd_daemon.engine.lanes import Lane, Lanes
 from cmd_daemon.engine.nexus import log_nexus
+from cmd_daemon.engine.notices import Notices
 from cmd_daemon.engine.observers import Observers
 from cmd_daemon.engine.placing import Placing
 from cmd_daemon.engine.polling import Polling
+from cmd_daemon.engine.scheduling import Scheduling
 from cmd_daemon.engine.splitting import Splitting
 from cmd_daemon.engine.timers import Timers
 from cmd_daemon.engine.writer import Pending, Writer
@@ -94,6 +96,8 @@ class Engine:
     splitting: Splitting = field(init=False)
     placing: Placing = field(init=False)
     observers: Observers = field(init=False)
+    scheduling: Scheduling = field(init=False)
+    notices: Notices = field(init=False)
     recovered: bool = False
     beats: int = 0
     _inbox: deque[ev.Event | Asked] = field(default_factory=deque)
@@ -143,6 +147,18 @@ class Engine:
             self.decided,
         )
         self.observers = Observers(list(self.plugins.observers.values()))
+        self.scheduling = Scheduling(
+            self.view, self.plugins, self.facilities, self.journal, self.clock, self.ask
+        )
+        self.notices = Notices(
+            self.view,
+            self.live,
+            self.journal,
+            self.clock,
+            list(self.plugins.notifiers.values()),
+            self.host.state_dir / "notices.json",
+            lambda: self.writer.problem,
+        )
 
     # --- what others call -------------------------------------------------------------------
 
@@ -220,6 +236,7 @@ class Engine:
         self._seq = loaded.last_seq
         self.feed.reached(loaded.last_seq)
         view.facilities.update(loaded.facilities)
+        view.schedules.update(loaded.schedules)
         for state in loaded.facilities.values():
             self.live.note(state)
         for campaign in view.campaigns.values():
@@ -244,6 +261,7 @@ class Engine:
             effects=len(loaded.effects),
             last_seq=self._seq,
         )
+        await self.notices.load(self._seq)
         self.recovered = True
 
     def _pick_up(self) -> None:
@@ -283,9 +301,12 @@ class Engine:
             tasks.create_task(self.live.run())
             for observing in self.observers.tasks():
                 tasks.create_task(observing)
+            for telling in self.notices.tasks():
+                tasks.create_task(telling)
             self._pick_up()
             tasks.create_task(self._loop())
             tasks.create_task(self._watch_breakers())
+            tasks.create_task(self.scheduling.run())
 
     async def _start_lane(self, lane: Lane) -> None:
         """Start a driver, as often as it takes; then observe its attempts."""
@@ -392,6 +413,10 @@ class Engine:
             self._resume(asked.event.campaign_id)
         elif isinstance(asked.event, ev.FacilityKilled | ev.FacilityRevived):
             self._sweep_facility(asked.event.facility)
+        elif isinstance(asked.event, ev.ScheduleDue):
+            for campaign in decision.campaigns.values():
+                if campaign.desired is Desired.CANCEL:
+                    self._sweep(campaign.id)
 
     def _decide(self, event: ev.Event) -> None:
         try:
@@ -478,6 +503,7 @@ class Engine:
         records = taken.batch.records
         self.feed.publish(records)
         self.observers.publish(records)
+        self.notices.publish(records)
         log_nexus(taken.batch)
         metrics.commit_seconds.observe(seconds)
         metrics.commit_events.observe(len(records))

@@ -89,6 +89,20 @@ class LiveFacilities:
             return False, f"driver {lane.name} fails: {lane.breaker.message}"
         return True, ""
 
+    def standing(self) -> dict[str, tuple[bool | None, str, bool]]:
+        """Of each facility: whether it takes new work (None: not looked at often enough to tell), if
+        not why, and whether a person decided so."""
+        found: dict[str, tuple[bool | None, str, bool]] = {}
+        for name in self._infos:
+            state = self._view.facilities.get(name)
+            decided = state is not None and (state.killed or state.drained)
+            up, why = self.up(name)
+            open_question = bool(self._failing[name]) or bool(
+                self._plugins.probes and not self._seen[name]
+            )
+            found[name] = (None if up and open_question else up, why, decided)
+        return found
+
     def failing(self, name: str) -> str:
         """The vital checks that keep a facility down, in words; "" if there are none."""
         failed = self._failing[name]

@@ -5,7 +5,14 @@ from typing import Protocol
 
 from cmd_daemon.kernel.decision import Batch
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
-from cmd_daemon.kernel.records import AttemptRow, Effect, FacilityState, PlacedBefore, Record
+from cmd_daemon.kernel.records import (
+    AttemptRow,
+    Effect,
+    FacilityState,
+    PlacedBefore,
+    Record,
+    Schedule,
+)
 
 
 class Loaded(Protocol):
@@ -17,6 +24,7 @@ class Loaded(Protocol):
     jobs: dict[int, Job]
     effects: dict[str, Effect]
     facilities: dict[str, FacilityState]
+    schedules: dict[str, Schedule]
     last_seq: int
     highest_id: int
 
@@ -49,6 +57,9 @@ class Journal(Protocol):
 
     async def attempts_of(self, job_ids: Sequence[int]) -> Sequence[AttemptRow]:
         """All finished attempts of these jobs, oldest first."""
+
+    async def taken_names(self, names: Sequence[str]) -> set[str]:
+        """Which of these names campaigns have, archived ones too."""
 
     async def events(self, after_seq: int = 0, limit: int = 1000) -> Sequence[Record]:
         """Committed events with a greater sequence number, in order, at most 1000."""

@@ -437,5 +437,7 @@ class Notifier(Protocol):
 
     name: str
 
-    async def notify(self, notices: Sequence[Notice]) -> None:
-        """Deliver. Exceptions are logged and the notices tried again with back-off."""
+    async def notify(self, notices: Sequence[Notice]) -> Sequence[Notice]:
+        """Deliver. Returns those it will not carry now, such as in quiet hours: they come again in a
+        minute if they still hold then. If it raises, all of them come again, with a pause that doubles:
+        a notice may be delivered twice, and is not lost."""

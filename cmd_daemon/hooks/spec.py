@@ -57,7 +57,7 @@ class Hooks:
 
     @hookspec
     def cmd_register_notifiers(self) -> Iterable[Notifier]:  # type: ignore[empty-body]
-        """Notifiers. Called once at start."""
+        """Notifiers. Called once at start, after `cmd_configure`: settings may say how many."""
 
     @hookspec
     def cmd_register_observers(self) -> Iterable[EventObserver]:  # type: ignore[empty-body]

@@ -4,7 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 from cmd_daemon.kernel import events as ev
-from cmd_daemon.kernel import on_campaign, on_facility, on_group, on_job, on_move, on_step
+from cmd_daemon.kernel import (
+    on_campaign,
+    on_facility,
+    on_group,
+    on_job,
+    on_move,
+    on_schedule,
+    on_step,
+)
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.draft import Draft, Refused
 from cmd_daemon.kernel.rollup import settle_campaign
@@ -61,6 +69,11 @@ HANDLERS: dict[type[ev.Event], Callable[[Draft, Any], None]] = {
     ev.FacilityKilled: on_facility.killed,
     ev.FacilityRevived: on_facility.revived,
     ev.FacilitySwept: on_facility.swept,
+    ev.ScheduleApplied: on_schedule.applied,
+    ev.SchedulePaused: on_schedule.paused,
+    ev.ScheduleResumed: on_schedule.resumed,
+    ev.ScheduleRemoved: on_schedule.removed,
+    ev.ScheduleDue: on_schedule.due,
 }
 
 

@@ -11,6 +11,8 @@ from cmd_daemon.kernel.records import (
     PlacementRow,
     Record,
     RequestRow,
+    Schedule,
+    ScheduleRun,
 )
 
 
@@ -31,6 +33,8 @@ class Decision:
     placements: list[PlacementRow] = field(default_factory=list)
     files: list[CampaignFile] = field(default_factory=list)
     facilities: dict[str, FacilityState] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+    schedule_runs: list[ScheduleRun] = field(default_factory=list)
     recalls: list[int] = field(default_factory=list)
     """Jobs whose committed submit call is to be made again, after a look-up (or, if they are
     `cancelling` by then, only looked up)."""
@@ -44,6 +48,7 @@ class Decision:
             or self.jobs
             or self.records
             or self.facilities
+            or self.schedules
             or self.effects_done
         )
 
@@ -71,6 +76,8 @@ class Batch:
     placements: list[PlacementRow] = field(default_factory=list)
     files: list[CampaignFile] = field(default_factory=list)
     facilities: dict[str, FacilityState] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+    schedule_runs: list[ScheduleRun] = field(default_factory=list)
     requests: list[RequestRow] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -81,6 +88,7 @@ class Batch:
             or self.effects
             or self.effects_done
             or self.facilities
+            or self.schedules
             or self.requests
         )
 
@@ -108,3 +116,5 @@ class Batch:
         self.placements += decision.placements
         self.files += decision.files
         self.facilities.update(decision.facilities)
+        self.schedules.update(decision.schedules)
+        self.schedule_runs += decision.schedule_runs

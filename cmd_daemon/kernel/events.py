@@ -274,6 +274,62 @@ class TimerFired(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleApplied(Event):
+    """A validated schedule file with its template: new, or another version. `next_at` is its first
+    time from now on (microseconds UTC)."""
+
+    schedule: str
+    owner: str
+    cron: str
+    zone: str
+    overlap: str
+    text: str
+    template: str
+    template_file: str
+    next_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleEvent(Event):
+    """An event about one schedule."""
+
+    schedule: str
+
+
+class SchedulePaused(ScheduleEvent):
+    """A person wants nothing launched by it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleResumed(ScheduleEvent):
+    """A person takes a pause back; `next_at` is its first time from now on."""
+
+    next_at: int
+
+
+class ScheduleRemoved(ScheduleEvent):
+    """A person wants it gone; its history stays."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleDue(ScheduleEvent):
+    """A time of a schedule has come, a queued one can begin, or (`by_hand`) a person wants it now.
+
+    `expected` is what the schedule had as its next (or queued) time, `due_at` the time that counts: a
+    later one if several were missed. `campaigns` are to be launched, `problem` says why they cannot
+    be, `late` why they may not be any more.
+    """
+
+    expected: int | None
+    due_at: int
+    next_at: int | None
+    campaigns: tuple[CampaignApplied, ...] = ()
+    problem: str = ""
+    late: str = ""
+    by_hand: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FacilityEvent(Event):
     """An event about one facility."""
 

@@ -4,7 +4,7 @@ rows that readers get back. Times in microseconds UTC; JSON columns are texts.""
 from dataclasses import dataclass, field
 
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
-from cmd_daemon.kernel.states import GroupState
+from cmd_daemon.kernel.states import GroupState, RunOutcome, ScheduleState
 
 
 @dataclass(slots=True)
@@ -124,6 +124,46 @@ class FacilityState:
     limits: str | None = None
     killed: bool = False
     reviving: bool = False
+
+
+@dataclass(slots=True)
+class Schedule:
+    """When a campaign file is launched. `text` is the schedule file, `template` the campaign file,
+    both as a person gave them. `next_at` is its next time, `last_at` the last one that was handled,
+    `queued_at` one that waits until the campaigns of the last launch, `last_campaigns` (a JSON list of
+    names), are final."""
+
+    name: str
+    version: int
+    owner: str
+    cron: str
+    zone: str
+    overlap: str
+    text: str
+    template: str
+    template_file: str
+    state: ScheduleState
+    reason: str
+    actor: str
+    at: int
+    next_at: int | None
+    last_at: int | None = None
+    queued_at: int | None = None
+    last_campaigns: str = "[]"
+
+
+@dataclass(slots=True)
+class ScheduleRun:
+    """What one time of a schedule came to: `due_at` is that time, `at` when it was handled,
+    `campaigns` a JSON list of names."""
+
+    schedule: str
+    due_at: int
+    at: int
+    outcome: RunOutcome
+    actor: str
+    reason: str
+    campaigns: str = "[]"
 
 
 @dataclass(slots=True)

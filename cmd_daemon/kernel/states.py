@@ -55,6 +55,24 @@ class GroupState(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+class ScheduleState(StrEnum):
+    """State of a schedule: ACTIVE ones launch, PAUSED ones wait for a person, REMOVED ones are kept for
+    their history."""
+
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    REMOVED = "REMOVED"
+
+
+class RunOutcome(StrEnum):
+    """What a time of a schedule came to."""
+
+    LAUNCHED = "LAUNCHED"
+    SKIPPED = "SKIPPED"
+    QUEUED = "QUEUED"
+    REFUSED = "REFUSED"
+
+
 class JobState(StrEnum):
     """Observed state of a job."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
-from cmd_daemon.kernel.records import FacilityState
+from cmd_daemon.kernel.records import FacilityState, Schedule
 from cmd_daemon.kernel.states import (
     FINAL_GROUP,
     CampaignState,
@@ -33,6 +33,7 @@ class View:
         self.group_names: dict[int, set[str]] = {}
         self.campaign_ids: dict[str, int] = {}
         self.facilities: dict[str, FacilityState] = {}
+        self.schedules: dict[str, Schedule] = {}
         self.next_id = 1
 
     def dependents(self, step: Step) -> list[int]:
@@ -87,6 +88,7 @@ class View:
         """Put a decision in place; final groups and their jobs are let go."""
         self.next_id = decision.next_id
         self.facilities.update(decision.facilities)
+        self.schedules.update(decision.schedules)
         for campaign in decision.campaigns.values():
             self.campaigns[campaign.id] = campaign
             self.campaign_ids[campaign.name] = campaign.id

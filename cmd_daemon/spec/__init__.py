@@ -6,6 +6,7 @@ is docs/campaign-file.md.
 
 from cmd_daemon.spec.changes import Change, changes
 from cmd_daemon.spec.compiling import CampaignPlan, read_campaign
+from cmd_daemon.spec.crontab import Crontab
 from cmd_daemon.spec.known import Known
 from cmd_daemon.spec.naming import (
     KeyParts,
@@ -30,6 +31,7 @@ from cmd_daemon.spec.planning import (
     split_request,
 )
 from cmd_daemon.spec.problems import CampaignFileError, Problem
+from cmd_daemon.spec.schedules import SchedulePlan, parse_schedule, read_schedule
 from cmd_daemon.spec.schema import json_schema
 from cmd_daemon.spec.units import duration_text, memory_text, parse_duration, parse_memory
 
@@ -37,6 +39,7 @@ __all__ = [
     "CampaignFileError",
     "CampaignPlan",
     "Change",
+    "Crontab",
     "KeyParts",
     "Known",
     "PlannedCampaign",
@@ -45,6 +48,7 @@ __all__ = [
     "PlannedPlacement",
     "PlannedStep",
     "Problem",
+    "SchedulePlan",
     "WouldRun",
     "changes",
     "duration_text",
@@ -59,8 +63,10 @@ __all__ = [
     "parse_duration",
     "parse_key",
     "parse_memory",
+    "parse_schedule",
     "plan_campaign",
     "read_campaign",
+    "read_schedule",
     "share_problems",
     "split_request",
     "step_chain",

@@ -74,7 +74,7 @@ def read_campaign(
     """
     document = read_document(text, file)
     resolved, warnings = substitute(document, parameters)
-    model = shaped(document)
+    model = shaped(document, CampaignFile)
     if model is None:
         raise CampaignFileError(document.problems)
     checked = check(document, model, known)

@@ -75,8 +75,8 @@ class Document:
         self.problems.append(Problem(self.file, line, column, dotted(path), message, hint))
 
 
-def read_document(text: str | bytes, file: str) -> Document:
-    """Parse a campaign file.
+def read_document(text: str | bytes, file: str, kind: str = "campaign") -> Document:
+    """Parse a campaign file, or a file of another kind that begins with its key.
 
     Raises CampaignFileError when the text is no YAML within the limits; smaller troubles (keys given
     twice, tags) are noted in the document's `problems`.
@@ -84,7 +84,7 @@ def read_document(text: str | bytes, file: str) -> Document:
     document = Document(file)
     _Builder(document, _decoded(text, file)).build()
     if document.data is None and not document.problems:
-        _stop(file, 1, 1, "the file is empty", "a campaign file begins with 'campaign: NAME'")
+        _stop(file, 1, 1, "the file is empty", f"a {kind} file begins with '{kind}: NAME'")
     if not isinstance(document.data, dict):
         line, column = document.place(())
         what = kind_of(document.data)
@@ -92,8 +92,8 @@ def read_document(text: str | bytes, file: str) -> Document:
             file,
             line,
             column,
-            f"a campaign file is a mapping of keys, this is {what}",
-            "it begins with 'campaign: NAME'",
+            f"a {kind} file is a mapping of keys, this is {what}",
+            f"it begins with '{kind}: NAME'",
         )
     return document
 

@@ -2,27 +2,29 @@
 
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from cmd_daemon.spec.model import TEXT_ERROR, CampaignFile
+from cmd_daemon.spec.model import TEXT_ERROR
 from cmd_daemon.spec.problems import Path, nearest
 from cmd_daemon.spec.reading import MAX_PROBLEMS, Document, kind_of
+
+M = TypeVar("M", bound=BaseModel)
 
 _STAND_INS: frozenset[Path] = frozenset({("campaign",), ("owner",), ("stack",)})
 """Keys that get a stand-in when they are wrong, so that the rest can be checked."""
 
 
-def shaped(document: Document) -> CampaignFile | None:
-    """The document as a model, what does not have the shape noted as problems and left out, so that
+def shaped(document: Document, model: type[M]) -> M | None:
+    """The document as this model, what does not have the shape noted as problems and left out, so that
     the rest can be checked; None if too little remains.
 
     A number where text is wanted is taken as it was written.
     """
     try:
-        return CampaignFile.model_validate(document.data)
+        return model.model_validate(document.data)
     except ValidationError as error:
         first = error
     changed = False
@@ -32,16 +34,16 @@ def shaped(document: Document) -> CampaignFile | None:
             changed |= _replace(document.data, path, document.texts[path])
     try:
         if changed:
-            return CampaignFile.model_validate(document.data)
+            return model.model_validate(document.data)
     except ValidationError as error:
         first = error
     details = first.errors(include_url=False)
     for detail in details[:MAX_PROBLEMS]:
-        _note(document, detail)
+        _note(document, detail, model)
     for detail in details:
         _leave_out(document, detail)
     try:
-        return CampaignFile.model_validate(document.data)
+        return model.model_validate(document.data)
     except ValidationError:
         return None
 
@@ -80,7 +82,7 @@ def _replace(data: Any, path: Path, text: str) -> bool:
     return True
 
 
-def _note(document: Document, detail: ErrorDetails) -> None:
+def _note(document: Document, detail: ErrorDetails, model: type[BaseModel]) -> None:
     path: Path = detail["loc"]
     context = detail.get("ctx") or {}
     value = detail.get("input")
@@ -89,7 +91,7 @@ def _note(document: Document, detail: ErrorDetails) -> None:
             document.add(path, "this key is required", of_key=True)
         case "extra_forbidden":
             name = str(path[-1])
-            keys = _keys_at(path[:-1])
+            keys = _keys_at(path[:-1], model)
             document.add(
                 path, "unknown key", document.nearest(name, keys, "keys here"), of_key=True
             )
@@ -125,9 +127,9 @@ def _only_close(given: str, valid: list[str]) -> str:
     return hint if hint.startswith("did you mean") else ""
 
 
-def _keys_at(path: Path) -> list[str]:
+def _keys_at(path: Path, model: type[BaseModel]) -> list[str]:
     """The keys the model has at `path`."""
-    kind: Any = CampaignFile
+    kind: Any = model
     for part in path:
         kind = _bare(kind)
         if isinstance(kind, type) and issubclass(kind, BaseModel):

@@ -30,6 +30,8 @@ from cmd_daemon.kernel.records import (
     PlacementRow,
     Record,
     RequestRow,
+    Schedule,
+    ScheduleRun,
 )
 from cmd_daemon.kernel.states import (
     CampaignState,
@@ -37,6 +39,8 @@ from cmd_daemon.kernel.states import (
     GroupState,
     JobKind,
     JobState,
+    RunOutcome,
+    ScheduleState,
     StepState,
 )
 
@@ -58,6 +62,8 @@ PLACEMENT = _names(PlacementRow)
 FILE = _names(CampaignFile)
 FACILITY = _names(FacilityState)
 REQUEST = _names(RequestRow)
+SCHEDULE = _names(Schedule)
+SCHEDULE_RUN = _names(ScheduleRun)
 
 _CAMPAIGN_STATES = {s.value: s for s in CampaignState}
 _DESIRED = {s.value: s for s in Desired}
@@ -68,7 +74,7 @@ _JOB_KINDS = {s.value: s for s in JobKind}
 
 # Enumerated words are written by their plain text: sqlite3 binds exact `str` four times faster than
 # a subclass, which it first offers to its adapters.
-_ENUMERATED = frozenset({"state", "kind", "desired"})
+_ENUMERATED = frozenset({"state", "kind", "desired", "outcome"})
 
 
 def getter(names: Iterable[str]) -> Callable[[Any], Row]:
@@ -95,6 +101,8 @@ file_to_row: Callable[[CampaignFile], Row] = attrgetter(*FILE)
 facility_to_row: Callable[[FacilityState], Row] = attrgetter(*FACILITY)
 request_to_row: Callable[[RequestRow], Row] = attrgetter(*REQUEST)
 record_to_row: Callable[[Record], Row] = attrgetter(*RECORD)
+schedule_to_row: Callable[[Schedule], Row] = getter(SCHEDULE)
+schedule_run_to_row: Callable[[ScheduleRun], Row] = getter(SCHEDULE_RUN)
 
 
 def campaign_to_row(campaign: Campaign) -> Row:
@@ -192,6 +200,20 @@ def facility_of(row: Sequence[Any]) -> FacilityState:
     facility.killed = bool(facility.killed)
     facility.reviving = bool(facility.reviving)
     return facility
+
+
+def schedule_of(row: Sequence[Any]) -> Schedule:
+    """The schedule of a row with the columns `SCHEDULE`."""
+    schedule = Schedule(*row)
+    schedule.state = ScheduleState(schedule.state)
+    return schedule
+
+
+def schedule_run_of(row: Sequence[Any]) -> ScheduleRun:
+    """The run of a row with the columns `SCHEDULE_RUN`."""
+    run = ScheduleRun(*row)
+    run.outcome = RunOutcome(run.outcome)
+    return run
 
 
 # -- the step's policy ---------------------------------------------------------------------------

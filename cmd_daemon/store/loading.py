@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
-from cmd_daemon.kernel.records import Effect, FacilityState
+from cmd_daemon.kernel.records import Effect, FacilityState, Schedule
 from cmd_daemon.kernel.states import FINAL_GROUP, CampaignState
 from cmd_daemon.store import codec, tables
 from cmd_daemon.store.dialect import ReaderConnection
@@ -20,6 +20,7 @@ from cmd_daemon.store.tables import (
     facilities,
     groups,
     jobs,
+    schedules,
     steps,
 )
 
@@ -39,6 +40,7 @@ class Loaded:
     jobs: dict[int, Job] = field(default_factory=dict)
     effects: dict[str, Effect] = field(default_factory=dict)
     facilities: dict[str, FacilityState] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
     last_seq: int = 0
     highest_id: int = 0
 
@@ -79,6 +81,8 @@ class Loading:
                 loaded.effects[row[0]] = codec.effect_of(row)
             async for row in _stream(connection, select(*columns(facilities, codec.FACILITY))):
                 loaded.facilities[row[0]] = codec.facility_of(row)
+            async for row in _stream(connection, select(*columns(schedules, codec.SCHEDULE))):
+                loaded.schedules[row[0]] = codec.schedule_of(row)
             highest = 0
             for table in (campaigns, steps, groups, jobs):
                 found = (await connection.execute(select(func.max(table.c.id)))).scalar()

@@ -13,6 +13,7 @@ from cmd_daemon.store.loading import Loading
 from cmd_daemon.store.nexus import NexusReading
 from cmd_daemon.store.places import Places
 from cmd_daemon.store.reading import Reading
+from cmd_daemon.store.schedules import ScheduleReading
 from cmd_daemon.store.sqlite import SQLite, path_of
 
 SQLITE = "sqlite+aiosqlite"
@@ -43,7 +44,7 @@ def _postgres(scheme: str) -> ModuleType:
     return postgres
 
 
-class Store(Reading, NexusReading, Loading, Places):
+class Store(Reading, NexusReading, ScheduleReading, Loading, Places):
     """One database, one writer. Reading methods: see `Reading` and `NexusReading`; start-up: see
     `Loading`."""
 

@@ -36,6 +36,8 @@ from cmd_daemon.kernel.states import (
     GroupState,
     JobKind,
     JobState,
+    RunOutcome,
+    ScheduleState,
     StepState,
 )
 
@@ -91,9 +93,11 @@ def _not_negative(columns: Iterable[str]) -> CheckConstraint:
     return CheckConstraint(" AND ".join(f"{c} >= 0" for c in columns), name="not_negative")
 
 
-def _index(name: str, *columns: Column[int] | Column[str], where: str) -> Index:
+def _index(
+    name: str, *columns: Column[int] | Column[str], where: str, unique: bool = False
+) -> Index:
     condition = text(where)
-    return Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+    return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
 campaigns = Table(
@@ -329,6 +333,54 @@ facilities = Table(
     _text("limits", null=True),
     *_flag("killed"),
     *_flag("reviving"),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _big("version"),
+    _text("owner"),
+    _text("cron"),
+    _text("zone"),
+    _text("overlap"),
+    _text("text"),
+    _text("template"),
+    _text("template_file"),
+    _text("state"),
+    _text("reason"),
+    _text("actor"),
+    _big("at"),
+    _big("next_at", null=True),
+    _big("last_at", null=True),
+    _big("queued_at", null=True),
+    _text("last_campaigns"),
+    _one_of("state", ScheduleState),
+)
+
+schedule_runs = Table(
+    "schedule_runs",
+    metadata,
+    Column(
+        "id", _BIG, primary_key=True, autoincrement=True
+    ),  # the order in which they were handled
+    Column("schedule", Text, ForeignKey("schedules.name"), nullable=False),
+    _big("due_at"),
+    _big("at"),
+    _text("outcome"),
+    _text("actor"),
+    _text("reason"),
+    _text("campaigns"),
+    _one_of("outcome", RunOutcome),
+)
+Index("ix_schedule_runs_schedule", schedule_runs.c.schedule, schedule_runs.c.id)
+# A second launch of one time would be refused here, whatever had gone wrong above.
+_index(
+    "uq_schedule_runs_launched",
+    schedule_runs.c.schedule,
+    schedule_runs.c.due_at,
+    where="outcome = 'LAUNCHED'",
+    unique=True,
 )
 
 requests = Table(

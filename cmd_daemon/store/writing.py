@@ -138,6 +138,19 @@ def plan(batch: Batch) -> list[Change]:
             [*map(codec.facility_to_row, batch.facilities.values())],
             key="name",
         ),
+        Change(
+            Verb.UPSERT,
+            "schedules",
+            codec.SCHEDULE,
+            [*map(codec.schedule_to_row, batch.schedules.values())],
+            key="name",
+        ),
+        Change(
+            insert,
+            "schedule_runs",
+            codec.SCHEDULE_RUN,
+            [*map(codec.schedule_run_to_row, batch.schedule_runs)],
+        ),
         Change(insert, "requests", codec.REQUEST, [*map(codec.request_to_row, batch.requests)]),
         Change(insert, "events", codec.RECORD, [*map(codec.record_to_row, batch.records)]),
     ]

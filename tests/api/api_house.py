@@ -25,6 +25,7 @@ from cmd_api.v1 import (
     facility_pb2,
     group_pb2,
     job_pb2,
+    schedule_pb2,
     step_pb2,
 )
 from cmd_daemon.config import Config
@@ -38,6 +39,7 @@ MODULES = (
     job_pb2,
     event_pb2,
     facility_pb2,
+    schedule_pb2,
     daemon_pb2,
 )
 
@@ -58,6 +60,24 @@ steps:
   two:
     after: [look]
     pipeline: x.yaml#b
+"""
+
+
+SCHEDULE = """\
+schedule: nightly
+owner: me
+cron: "0 0 1 1 *"
+template: small.yaml
+stacks: w*
+"""
+
+TEMPLATE = """\
+campaign: small-${DATE}-${TIME}
+owner: me
+stack: ${STACK}
+butler: {repo: demo, inputs: [a], output: "u/me/${DATE}${TIME}"}
+facilities: [USDF]
+steps: {one: {pipeline: x.yaml#a}}
 """
 
 
@@ -178,11 +198,13 @@ class House:
             "group": group,
             "job": f"{group}/jobs/process",
             "facility": "facilities/USDF",
+            "schedule": "schedules/nightly",
         }
 
     async def prepare(self) -> None:
-        """The campaign `camp` at its breakpoint."""
+        """The campaign `camp` at its breakpoint, and the schedule `nightly`."""
         await self.applied()
+        await self.client.apply_schedule(SCHEDULE, TEMPLATE)
         await self.reach("campaigns/camp/steps/look", "REVIEW")
 
 

@@ -7,7 +7,18 @@ from typing import Any
 
 import grpc
 import pytest
-from api_house import DEADLINE_S, House, campaign_file, has, methods, path_of, refusal, request_of
+from api_house import (
+    DEADLINE_S,
+    SCHEDULE,
+    TEMPLATE,
+    House,
+    campaign_file,
+    has,
+    methods,
+    path_of,
+    refusal,
+    request_of,
+)
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
@@ -15,7 +26,7 @@ from cmd_daemon.testing.world import Behaviour
 
 ALL = list(methods())
 ONE_ATTEMPT = "owner: me\ndefaults: {retry: {attempts: 1}}"
-KINDS = ("campaign", "step", "group", "job", "facility")
+KINDS = ("campaign", "step", "group", "job", "facility", "schedule")
 
 
 def _id(method: MethodDescriptor) -> str:
@@ -197,6 +208,10 @@ async def _ready_for(house: House, method: MethodDescriptor) -> dict[str, Any]:
     name = method.name
     if name == "ApplyCampaign":
         return {"source": {"text": campaign_file("fresh").encode(), "file": "f.yaml"}}
+    if name == "ApplySchedule":
+        return {"text": SCHEDULE.replace("nightly", "weekly"), "template": TEMPLATE}
+    if name == "ResumeSchedule":
+        await client.pause_schedule("schedules/nightly")
     if name == "StartCampaign":
         await house.applied("draft", start=False)
         return {"name": "campaigns/draft"}
@@ -224,14 +239,14 @@ async def _ready_for(house: House, method: MethodDescriptor) -> dict[str, Any]:
     if name.endswith("Group"):
         where = {"facility": names["facility"]} if name == "MoveGroup" else {}
         return {"name": await _group_for(house, name), **where}
-    kind = "facility" if name.endswith("Facility") else "campaign"
+    kind = next(kind for kind in KINDS if name.endswith(kind.capitalize()))
     return {"name": names[kind]}
 
 
 @pytest.mark.parametrize("method", COMMANDS, ids=_id)
 async def test_a_repeated_request_is_done_once(full: House, method: MethodDescriptor) -> None:
     fields = await _ready_for(full, method)
-    if has(method, "etag") and method.name != "ApplyCampaign":
+    if has(method, "etag") and not method.name.startswith("Apply"):
         stale = request_of(method, **fields, reason="because", etag="stale")
         told = await refusal(full.raw(method, stale))
         assert told == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH")

@@ -5,8 +5,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import click
 import grpc
 import pytest
 from client_setup import Cm
@@ -56,6 +57,8 @@ COMMANDS = {
     "daemon",
     "completion",
     "attempts",
+    "schedules",
+    "schedule",
 }
 
 
@@ -85,7 +88,9 @@ def bad_file(tmp_path: Path) -> str:
 
 def test_every_command_is_there_with_help_and_json() -> None:
     assert set(cli.commands) == COMMANDS
-    for name, command in cli.commands.items():
+    commands = dict(cli.commands)
+    commands |= cast(click.Group, commands.pop("schedule")).commands
+    for name, command in commands.items():
         assert command.help, name
         options = {option for parameter in command.params for option in parameter.opts}
         assert ("--json" in options) == (name != "completion"), name

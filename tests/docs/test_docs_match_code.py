@@ -21,6 +21,7 @@ from cmd_api.v1 import (
     facility_pb2,
     group_pb2,
     job_pb2,
+    schedule_pb2,
     step_pb2,
 )
 from cmd_daemon import hooks
@@ -34,7 +35,16 @@ GUIDE = text_of("plugin-guide.md")
 OPERATIONS = text_of("operations.md")
 API = text_of("api.md")
 
-MODULES = (campaign_pb2, daemon_pb2, event_pb2, facility_pb2, group_pb2, job_pb2, step_pb2)
+MODULES = (
+    campaign_pb2,
+    daemon_pb2,
+    event_pb2,
+    facility_pb2,
+    group_pb2,
+    job_pb2,
+    schedule_pb2,
+    step_pb2,
+)
 
 
 def _commands() -> dict[str, click.Command]:
@@ -138,6 +148,10 @@ def test_every_command_shown_is_one(page: object) -> None:
         words = shlex.split(line, comments=True)[1:]
         command = commands.get(words[0])
         assert command is not None, line
+        if isinstance(command, click.Group) and words[1:]:
+            found = command.commands.get(words[1])
+            assert found is not None, line
+            command = found
         known = {option for each in command.params for option in each.opts}
         for word in words[1:]:
             assert not word.startswith("--") or word.split("=")[0] in known, line

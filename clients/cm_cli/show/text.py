@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 STYLES = {
     "ACCEPTED": "green",
+    "ACTIVE": "green",
+    "LAUNCHED": "green",
     "SUCCEEDED": "green",
     "RUNNING": "blue",
     "SUBMITTING": "blue",
@@ -28,6 +30,9 @@ STYLES = {
     "PAUSED": "yellow",
     "PAUSING": "yellow",
     "FAILED": "bold red",
+    "REFUSED": "bold red",
+    "SKIPPED": "yellow",
+    "QUEUED": "cyan",
     "REJECTED": "red",
     "CANCELLED": "magenta",
     "CANCELLING": "magenta",

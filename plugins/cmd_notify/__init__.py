@@ -1,0 +1,1 @@
+"""Notices to people: Slack, Mattermost, any webhook, and mail."""
