@@ -9,7 +9,7 @@ RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo demo-rucio serve demo-small test check test-arc test-chain test-rucio bench bench-rucio proto rubin rucio clean
+.PHONY: help demo demo-rucio serve demo-small test check test-arc test-chain test-postgres test-rucio bench bench-databases bench-rucio proto rubin rucio clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ test-arc: .venv/.dev  ## scripts through a real A-REX from Debian (root, two min
 test-chain: .venv/.dev $(RUBIN)/.stack  ## more faults of the full chain, end to end (four minutes)
 	$(PYTEST) tests/demo/chain_faults.py
 
+test-postgres: .venv/.dev  ## store, engine and crash tests on PostgreSQL
+	$(PYTEST) --database postgresql tests/store tests/engine tests/schedules tests/crash
+
 test-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## a real Rucio from nothing: server, daemons, transfers, messages
 	$(PYTEST) tests/rucio tests/rucio_butler/live
 
@@ -74,6 +77,9 @@ bench: .venv/.dev  ## speed and memory, as a table and in build/bench.json
 
 bench-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## moving files through a real Rucio, against rucio-register, as a table
 	$(BIN)/python tests/bench_rucio/run.py
+
+bench-databases: .venv/.dev  ## SQLite against PostgreSQL, transitions a second, as a table
+	$(BIN)/python tests/bench/databases.py
 
 proto: .venv/.dev  ## generate cmd_api from the contract again
 	$(BIN)/python proto/build_hook.py

@@ -1,7 +1,9 @@
 """The command `cmd-daemon`."""
 
 import asyncio
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,7 +14,9 @@ from cmd_daemon.config import ConfigError, read_config
 from cmd_daemon.daemon import serve
 from cmd_daemon.hooks.manager import PluginError
 from cmd_daemon.observe.logs import set_up
-from cmd_daemon.store.errors import StoreError
+from cmd_daemon.store import StoreError, described
+from cmd_daemon.store.backup import backup as save
+from cmd_daemon.store.backup import restore as put_back
 
 DEFAULT = Path("/etc/cmd-daemon/cmd-daemon.toml")
 
@@ -37,28 +41,54 @@ def main() -> None:
 @configuration
 def run(config: Path) -> None:
     """Run until SIGTERM. Jobs outside go on; the next start adopts them."""
-    try:
+    with _told():
         settings = read_config(config)
         set_up(settings.daemon.log_level, settings.daemon.log_format)
         asyncio.run(serve(settings))
-    except (ConfigError, PluginError, StoreError, SocketInUse) as error:
-        click.echo(f"cmd-daemon: {error}", err=True)
-        sys.exit(1)
 
 
 @main.command()
 @configuration
 def check(config: Path) -> None:
     """Check a configuration file and say what it would run."""
-    try:
+    with _told():
         settings = read_config(config)
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(1)
+        database = described(settings.daemon.database_url, settings.daemon.password_file)
+    click.echo(f"database: {database}")
     for name, section in settings.facility.items():
         drivers = ", ".join(f"{kind} by {driver}" for kind, driver in section.drivers.items())
         click.echo(f"{name}: {section.slots} slots; {drivers}")
     click.echo(f"{config}: good")
+
+
+@main.command()
+@configuration
+@click.argument("target", type=click.Path(path_type=Path))
+def backup(config: Path, target: Path) -> None:
+    """Copy the SQLite database into the new file TARGET, also while the daemon runs."""
+    with _told():
+        size = save(read_config(config).daemon.database_url, target)
+        click.echo(f"{target}: {size} bytes")
+
+
+@main.command()
+@configuration
+@click.argument("source", type=click.Path(path_type=Path))
+def restore(config: Path, source: Path) -> None:
+    """Put the backup SOURCE in the place of the SQLite database. The daemon must not run."""
+    with _told():
+        kept = put_back(read_config(config).daemon.database_url, source)
+        click.echo(f"restored from {source}" + (f"; what was there is {kept}" if kept else ""))
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Say what is wrong, and end with 1."""
+    try:
+        yield
+    except (ConfigError, PluginError, StoreError, SocketInUse) as error:
+        click.echo(f"cmd-daemon: {error}", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,19 @@
 """The daemon's configuration: one TOML file, validated as a whole."""
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from cmd_daemon.hooks.ports import FacilityInfo, Queue
 from cmd_daemon.kernel.states import JobKind
@@ -36,13 +45,15 @@ class Section(BaseModel):
 class DaemonSection(Section):
     """`[daemon]`: where it keeps its state and listens, and which plugins it loads.
 
-    `database` is a path or a SQLAlchemy URL, `socket` the path of the Unix socket, `metrics` an
+    `database` is a path or a SQLAlchemy URL. A password for it is in `database_password_file`; a relative
+    name there is one of systemd's credentials. `socket` is the path of the Unix socket, `metrics` an
     address `host:port` for Prometheus (empty: none). Facilities are looked at every `probe_s` seconds.
     A command to an attempt outside that is not done after `command_s` seconds is given up.
     """
 
     state_dir: Path = Path("/var/lib/cmd-daemon")
     database: str = ""
+    database_password_file: Path | None = None
     socket: Path = Path("/run/cmd-daemon/cmd.sock")
     plugins: list[str] = Field(default_factory=lambda: ["local", "facility"])
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
@@ -51,6 +62,15 @@ class DaemonSection(Section):
     probe_s: Duration = 30.0
     command_s: Duration = 600.0
 
+    @field_validator("database")
+    @classmethod
+    def _holds_no_password(cls, value: str) -> str:
+        if "://" in value and "@" in value and ":" in value.partition("://")[2].rpartition("@")[0]:
+            raise ValueError(
+                "holds a password; put it into a file, and that into database_password_file"
+            )
+        return value
+
     @property
     def database_url(self) -> str:
         """The database as a SQLAlchemy URL."""
@@ -58,6 +78,13 @@ class DaemonSection(Section):
             return self.database
         path = Path(self.database) if self.database else self.state_dir / "cmd.db"
         return f"sqlite+aiosqlite:///{path.absolute()}"
+
+    @property
+    def password_file(self) -> Path | None:
+        """The file with the database's password; None where it comes otherwise, or none is needed."""
+        if self.database_password_file is None:
+            return None
+        return Path(os.environ.get("CREDENTIALS_DIRECTORY", ".")) / self.database_password_file
 
 
 class QueueSection(Section):

@@ -1,10 +1,13 @@
 """The composition root: the only module that knows every room. Builds the daemon, runs it, ends it."""
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from prometheus_client import start_http_server
@@ -30,6 +33,8 @@ log = structlog.get_logger()
 GRACE_S = 5.0
 """Seconds that calls under way have when the daemon stops."""
 
+EXIT_OVERSLEPT = 75
+"""EX_TEMPFAIL of sysexits.h: to be started again, as a stand-by."""
 
 REQUESTS_KEPT = 7 * 86_400 * 1_000_000
 """Microseconds for which a repeated request is recognised."""
@@ -46,40 +51,101 @@ class Daemon:
     server: Server
     host: DaemonHost
     store: Store
+    listening: bool = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Recover, serve, and run until `stop` is set or a part fails that must not.
+        """Stand by while another daemon leads; then recover, serve, and run until `stop` is set or a
+        part fails that must not.
 
         Jobs outside go on when the daemon ends; the next one adopts them.
         """
-        engine = self.engine
-        systemd.notify(status="recovering", extend_timeout_usec=600_000_000)
-        await engine.recover()
-        settle()
-        running = asyncio.create_task(engine.run(), name="engine")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         watching = asyncio.create_task(self._watchdog(), name="watchdog")
+        try:
+            if not self.store.leader or await self._stand_by(stopping):
+                await self._lead(stopping)
+        finally:
+            for task in (stopping, watching):
+                task.cancel()
+            await asyncio.gather(stopping, watching, return_exceptions=True)
+
+    async def _stand_by(self, stopping: "asyncio.Task[bool]") -> bool:
+        """Serve reads until this daemon leads; False if it was stopped before."""
+        engine, store = self.engine, self.store
+        metrics.leading.set(0)
+        leading = asyncio.create_task(store.lead(), name="lead")
+        tasks: set[asyncio.Task[Any]] = {stopping, leading}
+        try:
+            self._standing_by()
+            if not store.behind:
+                await self._serve()
+                tasks.add(asyncio.create_task(engine.feed.follow(), name="follow"))
+            log.info("standing by", leader=store.leader)
+            systemd.notify(ready=1, status=f"stand-by: {store.leader} leads")
+            while not leading.done():
+                await asyncio.wait(tasks, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+                if stopping.done():
+                    engine.feed.end()
+                    if self.listening:
+                        await self.server.stop(GRACE_S)
+                    return False
+                self._standing_by()
+            leading.result()
+        finally:
+            for task in tasks - {stopping}:
+                task.cancel()
+            await asyncio.gather(*(tasks - {stopping}), return_exceptions=True)
+        log.warning("taking over")
+        engine.standing_by = "this daemon is taking over; ask again in a moment"
+        return True
+
+    def _standing_by(self) -> None:
+        if leader := self.store.leader:
+            self.engine.standing_by = f"this daemon is a stand-by: {leader} leads"
+
+    async def _serve(self) -> None:
+        if not self.listening:
+            await self.server.start(self.config.daemon.socket)
+            self.listening = True
+
+    async def _lead(self, stopping: "asyncio.Task[bool]") -> None:
+        engine = self.engine
+        systemd.notify(status="recovering", extend_timeout_usec=600_000_000)
+        leading = asyncio.create_task(self.store.keep_lead(), name="lead")
+        running = asyncio.create_task(self._recovered(), name="engine")
         pruning = asyncio.create_task(self._prune(), name="prune")
         try:
-            await self.server.start(self.config.daemon.socket)
-            log.info("serving", socket=str(self.config.daemon.socket))
-            systemd.notify(ready=1, status=f"{len(engine.view.campaigns)} campaigns")
-            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                _raise_first(running)
+            await asyncio.wait({running, leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (leading, running):
+                if task.done():
+                    _raise_first(task)
             log.info("stopping")
             systemd.notify(stopping=1)
             engine.feed.end()
-            await self.server.stop(GRACE_S)
+            if self.listening:
+                await self.server.stop(GRACE_S)
             await asyncio.wait_for(engine.writer.flushed(), GRACE_S)
         except TimeoutError:
             log.warning("the last events were not committed in time; they will be observed again")
         finally:
-            tasks = (running, stopping, watching, pruning)
+            tasks = (running, leading, pruning)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await engine.splitting.stop()
+
+    async def _recovered(self) -> None:
+        """Recover, then serve and run the engine."""
+        engine = self.engine
+        await engine.recover()
+        settle()
+        engine.standing_by = ""
+        await self._serve()
+        await self.server.serving()
+        metrics.leading.set(1)
+        log.info("serving", socket=str(self.config.daemon.socket))
+        systemd.notify(ready=1, status=f"{len(engine.view.campaigns)} campaigns")
+        await engine.run()
 
     async def _prune(self) -> None:
         """Forget the answers to requests that nobody repeats any more."""
@@ -103,7 +169,7 @@ class Daemon:
 
 
 def _raise_first(running: "asyncio.Task[None]") -> None:
-    """The engine has ended by itself: raise what ended it."""
+    """A part has ended by itself: raise what ended it."""
     error = running.exception()
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -183,7 +249,12 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
         stack.push_async_callback(transport.close)
     for agent in host.agents.values():
         stack.push_async_callback(agent.close)
-    store = await Store.open(section.database_url, clock=clock.now)
+    store = await Store.open(
+        section.database_url,
+        clock=clock.now,
+        password_file=section.password_file,
+        standby=True,
+    )
     stack.push_async_callback(store.close)
     store.on_commit_point = failpoint
     for lane in lanes:
@@ -217,4 +288,15 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         daemon = await build(config, stack)
+        signal.signal(signal.SIGCONT, lambda *_: _woken(daemon.store))
+        stack.callback(signal.signal, signal.SIGCONT, signal.SIG_DFL)
         await daemon.run(stop)
+
+
+def _woken(store: Store) -> None:
+    """The process was stopped and goes on. If another daemon may lead by now, nothing more is done
+    outside: not even the rest of a call that was under way."""
+    if store.overslept():
+        words = b"cmd-daemon: woken after so long that another daemon may lead: this one stops\n"
+        os.write(sys.stderr.fileno(), words)
+        os._exit(EXIT_OVERSLEPT)

@@ -1,13 +1,13 @@
 """Failpoints: named places where a crash test may kill the daemon. Do nothing in production.
 
 The environment variable CMD_FAILPOINT holds `name` or `name:n`: the process kills itself with SIGKILL
-when the place is reached for the n-th time.
+when the place is reached for the n-th time. With `name:n:freeze` it stops itself with SIGSTOP instead.
 """
 
 import os
 import signal
 
-_name, _, _count = os.environ.get("CMD_FAILPOINT", "").partition(":")
+_name, _count, _how = [*os.environ.get("CMD_FAILPOINT", "").split(":"), "", ""][:3]
 _left = int(_count) if _count.isdigit() else 1
 
 NAMES = (
@@ -28,4 +28,4 @@ def failpoint(name: str) -> None:
         return
     _left -= 1
     if _left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGSTOP if _how == "freeze" else signal.SIGKILL)

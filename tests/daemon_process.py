@@ -24,7 +24,8 @@ DEADLINE_S = 40.0
 CONFIG = """\
 [daemon]
 state_dir = "{root}/state"
-socket = "{root}/cmd.sock"
+socket = "{socket}"
+database = "{database}"
 plugins = ["local", "facility", "fakes"]
 log_format = "console"
 
@@ -78,19 +79,25 @@ def until(true: Callable[[], Any], what: str = "it", deadline_s: float = DEADLIN
 
 
 class DaemonProcess:
-    """One daemon's home, and the process that runs there now."""
+    """One daemon's home, and the process that runs there now.
 
-    def __init__(self, root: Path, slots: int = 4) -> None:
+    `database` is a URL; without one the database is an SQLite file. `name` tells daemons of one home apart.
+    """
+
+    def __init__(self, root: Path, slots: int = 4, database: str = "", name: str = "cmd") -> None:
         self.root = root
-        self.socket = root / "cmd.sock"
+        self.socket = root / f"{name}.sock"
         self.target = f"unix:{self.socket}"
-        self.config = root / "cmd.toml"
-        self.config.write_text(CONFIG.format(root=root, slots=slots))
+        self.database = database or f"sqlite+aiosqlite:///{root}/state/cmd.db"
+        self.config = root / f"{name}.toml"
+        text = CONFIG.format(root=root, slots=slots, socket=self.socket, database=self.database)
+        self.config.write_text(text)
         self.process: subprocess.Popen[bytes] | None = None
+        self._log = root / f"{name}.log"
 
     def start(self, failpoint: str = "", ready: bool = True) -> None:
         """Start it; with `ready` wait until it serves. `failpoint` is for CMD_FAILPOINT."""
-        with (self.root / "daemon.log").open("ab") as log:
+        with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cmd_daemon", "run", "-c", str(self.config)],
                 stdout=log,
@@ -114,6 +121,21 @@ class DaemonProcess:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def ended(self) -> int:
+        """Wait for its end; its exit code."""
+        assert self.process is not None
+        return self.process.wait(DEADLINE_S)
 
     def stop(self) -> int:
         """SIGTERM; its exit code."""
@@ -151,15 +173,13 @@ class DaemonProcess:
 
     def log(self) -> str:
         """What the daemons have said so far."""
-        return (self.root / "daemon.log").read_text()
+        return self._log.read_text()
 
     def history(self) -> list[Record]:
         """The history, after the daemon has ended; fails unless history and counters are whole."""
 
         async def read() -> list[Record]:
-            store = await Store.open(
-                f"sqlite+aiosqlite:///{self.root}/state/cmd.db", clock=lambda: 0, migrate=False
-            )
+            store = await Store.open(self.database, clock=lambda: 0, migrate=False)
             try:
                 records = await all_events(store)
                 check_unbroken(records)

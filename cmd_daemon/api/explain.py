@@ -35,8 +35,9 @@ class DaemonService(daemon_pb2_grpc.DaemonServiceServicer):
         return pb.Daemon(
             version=self._room.version,
             start_time=stamp(self._room.started_at),
-            accepting=not engine.writer.problem,
-            problem=engine.writer.problem,
+            accepting=not (engine.writer.problem or engine.standing_by),
+            problem=engine.standing_by or engine.writer.problem,
+            standby=bool(engine.standing_by),
             last_seq=engine.feed.last_seq,
             pending_events=engine.waiting,
             database=self._room.database,

@@ -13,7 +13,7 @@ import structlog
 
 from cmd_daemon.api.errors import DETAILS, ApiError
 from cmd_daemon.api.service import Context, actor_of
-from cmd_daemon.engine.engine import NotAccepting
+from cmd_daemon.engine.engine import Engine, NotAccepting
 from cmd_daemon.kernel.draft import Refused
 from cmd_daemon.observe.metrics import rpc_seconds
 
@@ -21,9 +21,22 @@ log = structlog.get_logger()
 
 OURS = "/cmd_api.v1."
 
+OF_A_STANDBY = frozenset(
+    {
+        *("GetCampaign", "ListCampaigns", "GetCampaignFile", "GetCampaignSchema"),
+        *("GetStep", "ListSteps", "GetNexus", "GetGroup", "ListGroups", "ListPlacements"),
+        *("GetJob", "ListJobs", "ListAttempts", "ListEvents", "WatchEvents"),
+        *("GetDaemon", "ListPlugins"),
+    }
+)
+"""What a stand-by answers: all that only reads the store. The rest is known to the leader alone."""
+
 
 class Edge(grpc.aio.ServerInterceptor):
     """Wraps our services; health and reflection pass through."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     async def intercept_service(
         self,
@@ -38,6 +51,8 @@ class Edge(grpc.aio.ServerInterceptor):
         if handler is None or not method.startswith(OURS):
             return handler
         short = method.rpartition("/")[2]
+        if self._engine.standing_by and short not in OF_A_STANDBY:
+            return _refusing(handler, NotAccepting(self._engine.standing_by), short)
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 _streaming(short, handler.unary_stream),
@@ -49,6 +64,25 @@ class Edge(grpc.aio.ServerInterceptor):
             handler.request_deserializer,
             handler.response_serializer,
         )
+
+
+def _refusing(
+    handler: grpc.RpcMethodHandler[Any, Any], why: Exception, method: str
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """A handler that does nothing but say why."""
+
+    async def refuse(request: Any, context: Context) -> None:
+        await _abort(context, as_api_error(why, method))
+
+    wrap: Any = (
+        grpc.unary_stream_rpc_method_handler
+        if handler.response_streaming
+        else grpc.unary_unary_rpc_method_handler
+    )
+    refusing: grpc.RpcMethodHandler[Any, Any] = wrap(
+        refuse, handler.request_deserializer, handler.response_serializer
+    )
+    return refusing
 
 
 def _unary(method: str, behaviour: Any) -> Any:
@@ -113,6 +147,9 @@ def as_api_error(error: Exception, method: str) -> ApiError:
                 "NOT_ACCEPTING",
                 f"The daemon takes no changes now, nothing was done: {error}",
             )
+        case ConnectionError():
+            # The store's word for a database that cannot be reached; reads fail with it.
+            return ApiError(grpc.StatusCode.UNAVAILABLE, "NOT_ACCEPTING", str(error))
         case _:
             log.exception("a call failed by a fault of the daemon", method=method)
             return ApiError(

@@ -62,7 +62,9 @@ class Server:
 
     def __init__(self, room: Room) -> None:
         self._server = grpc.aio.server(
-            interceptors=[Edge()], options=OPTIONS, maximum_concurrent_rpcs=CONCURRENT_CALLS
+            interceptors=[Edge(room.engine)],
+            options=OPTIONS,
+            maximum_concurrent_rpcs=CONCURRENT_CALLS,
         )
         self._health = health.HealthServicer()
         server = self._server
@@ -93,14 +95,22 @@ class Server:
         )
 
     async def start(self, path: Path) -> None:
-        """Listen on a Unix socket that only its owner and group may use. Raises SocketInUse."""
+        """Listen on a Unix socket that only its owner and group may use; NOT_SERVING until `serving`.
+        Raises SocketInUse."""
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_stale(path)
         self._server.add_insecure_port(f"unix:{path}")
         await self._server.start()
         path.chmod(0o660)
+        await self._tell(health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def serving(self) -> None:
+        """Answer SERVING: this daemon leads and takes changes."""
+        await self._tell(health_pb2.HealthCheckResponse.SERVING)
+
+    async def _tell(self, status: int) -> None:
         for name in ("", *self.services):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await self._health.set(name, status)
 
     async def stop(self, grace_s: float) -> None:
         """Answer NOT_SERVING, then end; calls under way have `grace_s` seconds."""

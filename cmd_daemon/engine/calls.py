@@ -234,10 +234,15 @@ class Calls:
         if not orders:
             return
         repeatable = safety is not Safety.NEITHER
+        await self._journal.leading()
         failpoint("before-submit")
         try:
             answers = await guarded(
-                lane, self._clock, Verb.SUBMIT, lane.driver.submit(orders), ErrorClass.UNKNOWN
+                lane,
+                self._clock,
+                Verb.SUBMIT,
+                self._while_leading(lane.driver.submit(orders)),
+                ErrorClass.UNKNOWN,
             )
         except CallFailed as failed:
             for call, _ in wanted.values():
@@ -262,6 +267,22 @@ class Calls:
         for call, _ in wanted.values():
             problem = f"{lane.name} gave no answer for this attempt"
             self._fail(call, ErrorClass.UNKNOWN, problem, repeatable)
+
+    async def _while_leading(self, call: Awaitable[T]) -> T:
+        """Await a driver's call, but break it off when another daemon may lead: what it has not done
+        by then, the other one does. Raises DriverError UNKNOWN, so that it is looked up."""
+        making = asyncio.create_task(contained(call, CALL_S))
+        doubting = asyncio.create_task(self._journal.lead_in_doubt())
+        try:
+            await asyncio.wait({making, doubting}, return_when=asyncio.FIRST_COMPLETED)
+            if making.done():
+                return making.result()
+            raise DriverError(
+                ErrorClass.UNKNOWN, "broken off: the database was away, and another daemon may lead"
+            )
+        finally:
+            doubting.cancel()
+            making.cancel()
 
     async def _look_up(
         self, lane: Lane, keys: list[str], wanted: dict[str, tuple[Call, Job]], safety: Safety
@@ -329,6 +350,7 @@ class Calls:
                 wanted[key] = (call, JobRef(key, job.ref or ""))
         if not wanted:
             return
+        await self._journal.leading()
         try:
             answers = await guarded(
                 lane,

@@ -53,7 +53,8 @@ class RequestIdReused(Exception):
 
 
 class NotAccepting(Exception):
-    """The store takes no writes; the message says why. Nothing of the call was done."""
+    """The store takes no writes, or another daemon leads; the message says why. Nothing of the call
+    was done."""
 
 
 @dataclass(slots=True)
@@ -82,6 +83,8 @@ class Engine:
     lanes_made: list[Lane]
     probe_s: float = 30.0
     command_s: float = 600.0
+    standing_by: str = ""
+    """Why this daemon decides nothing, while another one leads; empty for the leader."""
     view: View = field(default_factory=View)
     lanes: Lanes = field(init=False)
     live: LiveFacilities = field(init=False)
@@ -122,6 +125,7 @@ class Engine:
             self.probe_s,
             self._arrived.set,
         )
+        self.feed = Feed(self.journal)
         self.writer = Writer(self.journal, self.clock, self._committed)
         self.timers = Timers(self.clock, self.post)
         self.calls = Calls(
@@ -186,10 +190,11 @@ class Engine:
 
         With `request`, its row is committed with the event, and the same request asked again while
         it is under way, or soon after, shares the answer. Raises Refused if the event does not fit,
-        NotAccepting if the store takes no writes, RequestIdReused for another request of that id.
+        NotAccepting if the store takes no writes or another daemon leads, RequestIdReused for
+        another request of that id.
         """
-        if self.writer.problem:
-            raise NotAccepting(self.writer.problem)
+        if problem := self.standing_by or self.writer.problem:
+            raise NotAccepting(problem)
         if request is not None and (former := self._requests.get(request.request_id)) is not None:
             known = former.request
             if known is None or (known.method, known.digest) != (request.method, request.digest):
@@ -239,7 +244,7 @@ class Engine:
         )
         view.next_id = loaded.highest_id + 1
         self._seq = loaded.last_seq
-        self.feed = Feed(self.journal, loaded.last_seq)
+        self.feed.reached(loaded.last_seq)
         view.facilities.update(loaded.facilities)
         view.schedules.update(loaded.schedules)
         for state in loaded.facilities.values():

@@ -1,6 +1,7 @@
 """The feed of committed events, for watchers and observers."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 
@@ -10,16 +11,19 @@ from cmd_daemon.kernel.records import Record
 KEPT = 10_000
 """Events kept in memory; a reader further behind is served by the store."""
 
+FOLLOW_S = 0.5
+"""Seconds between two looks of a stand-by at what the leader has committed."""
+
 
 class Feed:
     """Committed events in order. Readers come with the last sequence number they have seen and are
     never waited for: one that falls behind reads on from the store."""
 
-    def __init__(self, journal: Journal, last_seq: int) -> None:
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._kept: deque[Record] = deque(maxlen=KEPT)
         self._more = asyncio.Event()
-        self.last_seq = last_seq
+        self.last_seq = 0
         self.ended = False
 
     def end(self) -> None:
@@ -32,9 +36,21 @@ class Feed:
         if not records:
             return
         self._kept.extend(records)
-        self.last_seq = records[-1].seq
-        self._more.set()
-        self._more = asyncio.Event()
+        self.reached(records[-1].seq)
+
+    def reached(self, last_seq: int) -> None:
+        """The history goes up to this event, by whomever it was committed."""
+        if last_seq > self.last_seq:
+            self.last_seq = last_seq
+            self._more.set()
+            self._more = asyncio.Event()
+
+    async def follow(self) -> None:
+        """While another daemon leads: tell readers what it has committed, until cancelled."""
+        while True:
+            with contextlib.suppress(ConnectionError):
+                self.reached(await self._journal.last_seq())
+            await asyncio.sleep(FOLLOW_S)
 
     async def after(self, seq: int, limit: int) -> Sequence[Record]:
         """Up to `limit` events after `seq`, without waiting; empty if there are none yet."""

@@ -39,6 +39,16 @@ class Journal(Protocol):
         """Write a batch in one transaction. Raises StoreUnavailable if nothing was written and the
         same batch may be committed later."""
 
+    async def leading(self) -> None:
+        """Return once it is sure that no other daemon leads; never, if one does. To be awaited right
+        before what must not be done by two."""
+
+    async def lead_in_doubt(self) -> None:
+        """Return once it is not sure any more that no other daemon leads."""
+
+    async def last_seq(self) -> int:
+        """The sequence number of the newest committed event; 0 if there is none."""
+
     async def group_names(self, step_id: int) -> set[str]:
         """Names of all groups of a step."""
 

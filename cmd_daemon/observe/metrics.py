@@ -28,6 +28,7 @@ inbox_depth = Gauge("cmd_inbox_events", "Events that wait to be decided.", regis
 watchers = Gauge("cmd_watchers", "Open event watches.", registry=registry)
 accepting = Gauge("cmd_accepting", "1 if the store takes writes.", registry=registry)
 accepting.set(1)
+leading = Gauge("cmd_leading", "1 if this daemon leads, 0 if it stands by.", registry=registry)
 facility_up = Gauge(
     "cmd_facility_up",
     "1 if no vital check keeps a facility down.",

@@ -17,7 +17,7 @@ from cmd_daemon.store.errors import (
 )
 from cmd_daemon.store.loading import Loaded
 from cmd_daemon.store.reading import Recount, Reference
-from cmd_daemon.store.store import Store
+from cmd_daemon.store.store import Store, described
 
 __all__ = [
     "AlreadyInUse",
@@ -34,4 +34,5 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "VersionConflict",
+    "described",
 ]

@@ -1,15 +1,21 @@
-"""What the store needs of one kind of database. `sqlite.py` is the first; one for PostgreSQL has its
-place beside it, under the same code."""
+"""What the store needs of one kind of database: `sqlite.py` and `postgres` give it, under the same code."""
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cmd_daemon.kernel.decision import Batch
 
 CommitPoint = Callable[[str], None]
+
+ReaderConnection = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,20 @@ class Dialect(Protocol):
     readers: AsyncEngine
     on_commit_point: CommitPoint | None
 
+    @property
+    def leader(self) -> str:
+        """See `Store.leader`."""
+        ...
+
+    @property
+    def behind(self) -> bool:
+        """See `Store.behind`."""
+        ...
+
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A reader's connection. Raises StoreUnavailable if the database cannot be reached."""
+        ...
+
     async def write(self, batch: Batch) -> None:
         """Write the batch in one transaction, or nothing. Errors as told at `Store.commit`."""
         ...
@@ -36,10 +56,45 @@ class Dialect(Protocol):
         """Delete the answers given before `before` (microseconds UTC); how many there were."""
         ...
 
-    async def check(self) -> Health:
-        """Ask the database and its disk how they are."""
+    async def lead(self) -> None:
+        """See `Store.lead`."""
+        ...
+
+    async def keep_lead(self) -> None:
+        """See `Store.keep_lead`."""
+        ...
+
+    async def leading(self) -> None:
+        """See `Store.leading`."""
+        ...
+
+    async def lead_in_doubt(self) -> None:
+        """See `Store.lead_in_doubt`."""
+        ...
+
+    def overslept(self) -> bool:
+        """See `Store.overslept`."""
+        ...
+
+    async def check(self, deep: bool = False) -> Health:
+        """See `Store.check`."""
         ...
 
     async def close(self) -> None:
         """Wait for the transaction under way, close all connections, give the lock back."""
         ...
+
+
+async def to_its_end(work: Awaitable[T]) -> T:
+    """Await `work`. If the caller is cancelled meanwhile, the work is still waited for: whoever sees
+    the cancellation can be sure that it is over."""
+    future = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()  # taken note of; the cancellation goes first
+        raise

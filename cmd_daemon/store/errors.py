@@ -28,6 +28,10 @@ class StoreFailing(StoreUnavailable):
     """The disk answers with input/output errors, or the file became read-only."""
 
 
+class StoreUnreachable(StoreUnavailable, ConnectionError):
+    """The database server, or the way to it, does not answer. The daemon connects again by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class LostRow:
     """A row that is not in the version the batch expected; `found` is None if there is no such row."""
@@ -86,6 +90,14 @@ class StoreClosed(StoreError):
 
 class BadUrl(StoreError):
     """The database URL cannot be used."""
+
+
+class NotAllowed(StoreError):
+    """The database server does not let the daemon in, or do its work."""
+
+
+class ServerUnfit(StoreError):
+    """The database server lacks what the store needs."""
 
 
 class NetworkFileSystem(StoreError):

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
 from cmd_daemon.kernel.records import Effect, FacilityState, Schedule
 from cmd_daemon.kernel.states import FINAL_GROUP, CampaignState
 from cmd_daemon.store import codec, tables
+from cmd_daemon.store.dialect import ReaderConnection
 from cmd_daemon.store.reading import columns
 from cmd_daemon.store.tables import (
     campaigns,
@@ -59,12 +60,15 @@ def _live() -> ColumnElement[bool]:
 class Loading:
     """The start-up half of the store."""
 
-    _readers: AsyncEngine
+    _reading: ReaderConnection
 
     async def load_open(self) -> Loaded:
         """All that is not over. Call before the first commit of this daemon."""
         loaded = Loaded()
-        async with self._readers.connect() as connection:
+        async with self._reading() as connection:
+            if connection.dialect.name == "postgresql":
+                # Its cursors live in transactions only, and this shows one moment of all tables.
+                await connection.execution_options(isolation_level="REPEATABLE READ")
             query = select(*columns(campaigns, codec.CAMPAIGN)).where(_live())
             async for row in _stream(connection, query):
                 loaded.campaigns[row[0]] = codec.campaign_of(row)

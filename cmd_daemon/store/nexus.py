@@ -5,14 +5,17 @@ made, the transfer after it how much has been sent and has arrived, the ingest w
 movement that was begun anew starts with a new register. The daemon itself never decides anything on
 books: they are for people, and so is this.
 
-A step has up to 10^5 groups, so the summing is done where the rows are: in SQLite's JSON functions, and
-only what counts is parsed. That many take seconds.
+A step has up to 10^5 groups, so the summing is done where the rows are: in the database's JSON functions,
+and only what counts is parsed. That many take seconds.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cmd_daemon.kernel.records import NexusRow
+from cmd_daemon.store.dialect import ReaderConnection
 
 _COUNTS = (
     "made", "registered", "rule_ok", "sent", "arrived", "ingested", "not_for_here", "bytes", "purged",
@@ -27,36 +30,23 @@ MOST_ENTRIES = 10_000
 
 _NEWEST = """
 WITH told AS (
-  SELECT j.group_id, j.id AS job_id, j.position, a.number, a.finished_at,
-    CASE instr(j.name, '-') WHEN 0 THEN j.name
-      ELSE substr(j.name, 1, instr(j.name, '-') - 1) END AS movement
+  SELECT j.group_id, j.id AS job_id, j.position, a.number, a.finished_at, {movement} AS movement
   FROM jobs AS j JOIN attempts AS a ON a.job_id = j.id
   WHERE {within} AND j.kind IN ('register', 'transfer', 'ingest', 'bundle', 'purge')
-    AND instr(a.extra, '"books"') > 0
+    AND a.extra LIKE '%"books"%'
 ), newest AS (
   SELECT * FROM (
     SELECT *, row_number() OVER (
       PARTITION BY group_id, movement ORDER BY finished_at DESC, position DESC, number DESC
     ) AS place FROM told
-  ) WHERE place = 1
+  ) AS placed WHERE place = 1
 ), entry AS (
   SELECT n.group_id, n.job_id, n.position, n.movement, n.finished_at, {columns}, e.value AS book
   FROM newest AS n
   JOIN attempts AS a ON a.job_id = n.job_id AND a.number = n.number
-  JOIN json_each(CASE WHEN json_valid(a.extra) THEN a.extra ELSE '{{}}' END, '$.books') AS e
-    ON e.type = 'object'
+  {books}
 )
 """
-_COLUMNS = ", ".join(
-    [
-        f"CAST(coalesce(json_extract(e.value, '$.{name}'), '') AS TEXT) AS {column}"
-        for column, name in (("source", "source"), ("destination", "destination"), ("type", "type"))
-    ]
-    + [
-        f"max(0, min({MOST}, CAST(coalesce(json_extract(e.value, '$.{name}'), 0) AS INTEGER))) AS {name}"
-        for name in _COUNTS
-    ]
-)
 _SUMS = """
 SELECT movement, source, destination, type, {sums}, count(DISTINCT group_id), max(finished_at)
 FROM entry GROUP BY movement, source, destination, type
@@ -64,33 +54,96 @@ ORDER BY min(position), source, destination, type
 """
 _SINGLE = """
 SELECT n.movement, n.source, n.destination, n.type, {counts}, 1, n.finished_at, g.name, j.name, j.state,
-  CASE WHEN json_type(n.book, '$.gaps') = 'array' THEN json_extract(n.book, '$.gaps') ELSE '[]' END
+  {gaps}
 FROM entry AS n JOIN groups AS g ON g.id = n.group_id JOIN jobs AS j ON j.id = n.job_id
 WHERE n.missing >= :missing
 ORDER BY g.state = 'HELD' DESC, g.id, n.position, n.source, n.destination, n.type LIMIT :most
 """
 
 
-def _query(within: str, then: str) -> TextClause:
-    head = _NEWEST.format(within=within, columns=_COLUMNS)
-    return text(
-        head
-        + then.format(
-            sums=", ".join(f"CAST(min(total({name}), {MOST}) AS INTEGER)" for name in _COUNTS),
-            counts=", ".join(f"n.{name}" for name in _COUNTS),
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """How one kind of database says it. `text` and `count` are of a field `{name}` of an entry."""
+
+    movement: str
+    books: str
+    text: str
+    count: str
+    sum: str
+    gaps: str
+
+    def query(self, within: str, then: str) -> TextClause:
+        """The question of a step or of a group."""
+        texts = [f"{self.text.format(name=n)} AS {n}" for n in ("source", "destination", "type")]
+        counts = [f"{self.count.format(name=n)} AS {n}" for n in _COUNTS]
+        head = _NEWEST.format(
+            within=within,
+            columns=", ".join(texts + counts),
+            movement=self.movement,
+            books=self.books,
         )
+        tail = then.format(
+            sums=", ".join(self.sum.format(name=n) for n in _COUNTS),
+            counts=", ".join(f"n.{n}" for n in _COUNTS),
+            gaps=self.gaps,
+        )
+        return text(head + tail)
+
+
+_WORDS = {
+    "sqlite": _Words(
+        movement=(
+            "CASE instr(j.name, '-') WHEN 0 THEN j.name "
+            "ELSE substr(j.name, 1, instr(j.name, '-') - 1) END"
+        ),
+        books=(
+            "JOIN json_each(CASE WHEN json_valid(a.extra) THEN a.extra ELSE '{}' END, '$.books') "
+            "AS e ON e.type = 'object'"
+        ),
+        text="CAST(coalesce(json_extract(e.value, '$.{name}'), '') AS TEXT)",
+        count=(
+            f"max(0, min({MOST}, CAST(coalesce(json_extract(e.value, '$.{{name}}'), 0) AS INTEGER)))"
+        ),
+        sum=f"CAST(min(total({{name}}), {MOST}) AS INTEGER)",
+        gaps=(
+            "CASE WHEN json_type(n.book, '$.gaps') = 'array' "
+            "THEN json_extract(n.book, '$.gaps') ELSE '[]' END"
+        ),
+    ),
+    "postgresql": _Words(
+        movement="split_part(j.name, '-', 1)",
+        # `cmd_json` is our own: NULL for a text that is no JSON.
+        books=(
+            "CROSS JOIN LATERAL cmd_json(a.extra) AS told "
+            "CROSS JOIN LATERAL jsonb_array_elements(CASE WHEN jsonb_typeof(told -> 'books') = 'array' "
+            "THEN told -> 'books' ELSE '[]' END) AS e(value) WHERE jsonb_typeof(e.value) = 'object'"
+        ),
+        text="coalesce(e.value ->> '{name}', '')",
+        count=(
+            "CASE WHEN jsonb_typeof(e.value -> '{name}') = 'number' THEN greatest(0, "
+            f"least({MOST}, trunc((e.value ->> '{{name}}')::numeric)))::int8 ELSE 0 END"
+        ),
+        sum=f"least(sum({{name}}), {MOST})::int8",
+        gaps=(
+            "CASE WHEN jsonb_typeof(n.book -> 'gaps') = 'array' "
+            "THEN (n.book -> 'gaps')::text ELSE '[]' END"
+        ),
+    ),
+}
+_OF_STEP, _GAPS, _OF_GROUP = (
+    {name: words.query(within, then) for name, words in _WORDS.items()}
+    for within, then in (
+        ("j.step_id = :step_id", _SUMS),
+        ("j.step_id = :step_id", _SINGLE),
+        ("j.group_id = :group_id", _SINGLE),
     )
-
-
-_OF_STEP = _query("j.step_id = :step_id", _SUMS)
-_GAPS = _query("j.step_id = :step_id", _SINGLE)
-_OF_GROUP = _query("j.group_id = :group_id", _SINGLE)
+)
 
 
 class NexusReading:
     """The reading half of the store, as to the nexus log."""
 
-    _readers: AsyncEngine
+    _reading: ReaderConnection
 
     async def nexus_of_step(self, step_id: int) -> list[NexusRow]:
         """The books of all groups of a step, summed for each movement, way and dataset type."""
@@ -104,6 +157,7 @@ class NexusReading:
         """The entries of one group, movement by movement."""
         return await self._ask(_OF_GROUP, group_id=group_id, missing=0, most=MOST_ENTRIES)
 
-    async def _ask(self, query: TextClause, **values: int) -> list[NexusRow]:
-        async with self._readers.connect() as connection:
+    async def _ask(self, queries: Mapping[str, TextClause], **values: int) -> list[NexusRow]:
+        async with self._reading() as connection:
+            query = queries[connection.dialect.name]
             return [NexusRow(*row) for row in (await connection.execute(query, values)).all()]

@@ -4,16 +4,16 @@ from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cmd_daemon.kernel.records import PlacedBefore
+from cmd_daemon.store.dialect import ReaderConnection
 from cmd_daemon.store.tables import groups, placements, steps
 
 
 class Places:
     """The part of the store that knows the facilities of groups, final ones too."""
 
-    _readers: AsyncEngine
+    _reading: ReaderConnection
 
     async def placed_before(self, campaign_id: int, apart: Collection[int] = ()) -> PlacedBefore:
         """Where the campaign's groups were placed so far. Steps `apart` (by id) run where their file
@@ -34,7 +34,7 @@ class Places:
             .where(*mine, groups.c.region.is_not(None), groups.c.started_at.is_not(None))
             .distinct()
         )
-        async with self._readers.connect() as connection:
+        async with self._reading() as connection:
             found = [
                 (await connection.execute(query)).all()
                 for query in (
@@ -68,7 +68,7 @@ class Places:
             .order_by(groups.c.id)
             .limit(limit)
         )
-        async with self._readers.connect() as connection:
+        async with self._reading() as connection:
             return [(step, group) for step, group in (await connection.execute(query)).all()]
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, func, select, union_all
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cmd_daemon.kernel.records import (
     AttemptRow,
@@ -27,6 +26,7 @@ from cmd_daemon.kernel.records import (
 )
 from cmd_daemon.kernel.states import CampaignState, GroupState, JobKind, JobState
 from cmd_daemon.store import codec, tables
+from cmd_daemon.store.dialect import ReaderConnection
 from cmd_daemon.store.tables import (
     attempts,
     campaign_files,
@@ -139,15 +139,15 @@ class Reading:
     """The reading half of the store. Everything is asynchronous and returns copies; a name that
     does not exist gives None or an empty list."""
 
-    _readers: AsyncEngine
+    _reading: ReaderConnection
 
     async def _all(self, query: Select[Any]) -> Sequence[Any]:
-        async with self._readers.connect() as connection:
+        async with self._reading() as connection:
             rows: Sequence[Any] = (await connection.execute(query)).all()
         return rows
 
     async def _first(self, query: Select[Any]) -> Any | None:
-        async with self._readers.connect() as connection:
+        async with self._reading() as connection:
             return (await connection.execute(query)).first()
 
     # -- campaigns and steps --

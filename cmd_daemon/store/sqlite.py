@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 from sqlalchemy import event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cmd_daemon.kernel.decision import Batch
-from cmd_daemon.store.dialect import CommitPoint, Health
+from cmd_daemon.store.dialect import CommitPoint, Health, to_its_end
 from cmd_daemon.store.errors import (
     BadUrl,
     LostRow,
@@ -39,7 +39,7 @@ from cmd_daemon.store.errors import (
 )
 from cmd_daemon.store.location import refuse_network, take_lock
 from cmd_daemon.store.tables import SCHEMA_VERSION
-from cmd_daemon.store.writing import Change, Verb, plan
+from cmd_daemon.store.writing import Change, Lost, Verb, plan
 
 OLDEST_SQLITE = (3, 35, 0)
 """RETURNING came with 3.35 (sqlite.org/lang_returning.html)."""
@@ -112,7 +112,10 @@ def check_version(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -
 
 
 class SQLite:
-    """An open SQLite database; see `dialect.Dialect`."""
+    """An open SQLite database; see `dialect.Dialect`. Whoever has it open leads: there is no stand-by."""
+
+    leader = ""
+    behind = False
 
     def __init__(
         self,
@@ -153,6 +156,12 @@ class SQLite:
             raise
         return cls(path, lock, writer, thread, _open_readers(path), epoch)
 
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A reader's connection."""
+        async with self.readers.connect() as connection:
+            yield connection
+
     async def write(self, batch: Batch) -> None:
         """Write the batch in one transaction, or nothing; see `Store.commit`."""
         await self._in_thread(lambda: self._write(batch))
@@ -165,6 +174,24 @@ class SQLite:
                 return writer.execute("DELETE FROM requests WHERE at < ?", (before,)).rowcount
 
         return await self._in_thread(work)
+
+    async def lead(self) -> None:
+        """Nothing to do: the lock beside the file was taken when it was opened."""
+
+    async def keep_lead(self) -> None:
+        """Never returns: nobody can take the lock away."""
+        await asyncio.Event().wait()
+
+    async def leading(self) -> None:
+        """Returns at once."""
+
+    async def lead_in_doubt(self) -> None:
+        """Never returns."""
+        await asyncio.Event().wait()
+
+    def overslept(self) -> bool:
+        """Never: a lock is kept in one's sleep."""
+        return False
 
     async def check(self, deep: bool = False) -> Health:
         """See `Store.check`."""
@@ -201,20 +228,10 @@ class SQLite:
             os.close(self._lock)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Run `work` in the writer's thread. If the caller is cancelled meanwhile, the work is
-        still waited for: whoever sees the cancellation can be sure that it is over."""
+        """Run `work` in the writer's thread, to its end."""
         if self._closed:
             raise StoreClosed(f"the database {self.path} has been closed")
-        future = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # taken note of; the cancellation goes first
-            raise
+        return await to_its_end(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
     # -- below here: in the writer's thread --
 
@@ -237,7 +254,7 @@ class SQLite:
                 for change in changes:
                     _make(writer, change)
                 self._point("before-commit")
-        except _Lost as lost:
+        except Lost as lost:
             raise VersionConflict(self._lost_rows(lost.change)) from None
         self._point("after-commit")
 
@@ -256,14 +273,6 @@ class SQLite:
             if version != expected:
                 lost.append(LostRow(change.table, ident, name, expected, version))
         return lost
-
-
-class _Lost(Exception):
-    """A compare-and-set lost some rows."""
-
-    def __init__(self, change: Change) -> None:
-        super().__init__(change.table)
-        self.change = change
 
 
 class _Transaction:
@@ -303,7 +312,7 @@ class _Transaction:
 # µs per row, events / job updates): executemany 3.6 / 5.6-9.7; multi-row VALUES 3.9-6.8 / 6.5-8.6;
 # json_each 10.5 / 10.5-15.6 (it parses each row's array again). Beside a busy loop: 14/30, 17/21, 30/30.
 def _make(writer: sqlite3.Connection, change: Change) -> None:
-    """Make one change. Raises `_Lost`, `RowRefused`, or sqlite3's own errors."""
+    """Make one change. Raises `Lost`, `RowRefused`, or sqlite3's own errors."""
     rows = iter(change.rows)
     before = writer.total_changes
     try:
@@ -316,7 +325,7 @@ def _make(writer: sqlite3.Connection, change: Change) -> None:
         ) from error
     done = writer.total_changes - before
     if change.verb is Verb.UPDATE and done != len(change.rows):
-        raise _Lost(change)
+        raise Lost(change)
 
 
 def _last(change: Change, rows: Any) -> str:
@@ -379,11 +388,14 @@ def _open_writer(path: Path, migrate: bool) -> tuple[sqlite3.Connection, int]:
     return writer, epoch
 
 
-def _settle_schema(writer: sqlite3.Connection, path: Path, migrate: bool) -> None:
-    tables = {name for (name,) in writer.execute("SELECT name FROM sqlite_master")}
+def schema_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the database's schema; 0 if there is nothing in it. Raises SchemaTooNew, and BadUrl
+    for a database of something else."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     version = 0
     if "meta" in tables:
-        version, oldest = writer.execute("SELECT schema_version, oldest_code FROM meta").fetchone()
+        ask = "SELECT schema_version, oldest_code FROM meta"
+        version, oldest = connection.execute(ask).fetchone()
         if oldest > SCHEMA_VERSION:
             raise SchemaTooNew(
                 f"the database {path} was made by a later version of the daemon (schema {version}; "
@@ -395,6 +407,11 @@ def _settle_schema(writer: sqlite3.Connection, path: Path, migrate: bool) -> Non
             f"the file {path} is a database of something else (it holds {min(tables)!r}). Give the "
             "daemon a file of its own."
         )
+    return int(version)
+
+
+def _settle_schema(writer: sqlite3.Connection, path: Path, migrate: bool) -> None:
+    version = schema_version(writer, path)
     if version >= SCHEMA_VERSION:
         return
     if not migrate:

@@ -42,7 +42,7 @@ from cmd_daemon.kernel.states import (
     StepState,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The schema this code writes. A migration that changes the schema counts it up."""
 
 OLDEST_CODE = 2
@@ -413,6 +413,7 @@ meta = Table(
     _big("schema_version"),
     _big("oldest_code"),
     _big("epoch"),
+    Column("commits", _BIG, nullable=False, server_default="0"),
     CheckConstraint("id = 1", name="one_row"),
 )
 

@@ -39,6 +39,14 @@ class Change:
     key: str = ""
 
 
+class Lost(Exception):
+    """A compare-and-set lost some rows of the change."""
+
+    def __init__(self, change: Change) -> None:
+        super().__init__(change.table)
+        self.change = change
+
+
 FIXED = {
     "campaigns": {"id", "name", "created_at"},
     "steps": {"id", "campaign_id", "name"},

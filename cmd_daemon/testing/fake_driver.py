@@ -70,7 +70,8 @@ class FakeDriver:
         self._name = name
 
     async def start(self) -> None:
-        """Nothing to make ready."""
+        """See the world as it is now."""
+        self.world.catch_up()
 
     async def stop(self) -> None:
         """Nothing to let go of; the world goes on."""
@@ -123,6 +124,7 @@ class FakeDriver:
     async def find(self, keys: Sequence[str]) -> Sequence[Found | Absent | Unclear]:
         """Look in the world."""
         await self._call("find")
+        self.world.catch_up()
         return [
             Found(key, self.world.attempts[key].ref) if key in self.world.attempts else Absent(key)
             for key in keys

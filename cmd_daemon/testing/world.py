@@ -106,6 +106,13 @@ class FakeWorld:
         if path is not None and path.exists():
             self._replay(path)
 
+    def catch_up(self) -> None:
+        """See what other processes have done to the world meanwhile, by its file."""
+        if self._path is not None and self._path.exists():
+            self.attempts.clear()
+            self._runs.clear()
+            self._replay(self._path)
+
     def _replay(self, path: Path) -> None:
         for line in path.read_text().splitlines():
             try:

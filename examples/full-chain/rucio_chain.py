@@ -17,7 +17,7 @@ from running import ROOT, DemoFailed
 sys.path.insert(0, str(ROOT / "tests" / "rucio"))
 
 from rucio_site import SCOPE, Site
-from rucio_site.processes import SiteError
+from services.processes import SiteError
 
 TAPE = "USDF_TAPE"
 EVERY_S = 0.5

@@ -1,7 +1,8 @@
-"""A real daemon in a process of its own, on SQLite and a Unix socket, with the null driver."""
+"""A real daemon in a process of its own, on a Unix socket, with the null driver."""
 
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -12,13 +13,19 @@ import grpc
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `services` lies there
+
+from services.databases import Server
+
 from cm_client import Client
 
 START_S = 120.0
+JOB_EVENTS = "SELECT count(*) FROM events WHERE kind = 'job' AND from_state <> to_state"
 
 CONFIG = """\
 [daemon]
 state_dir = "{state}"
+database = "{database}"
 socket = "{socket}"
 plugins = ["facility", "local", "fakes"]
 log_level = "warning"
@@ -53,9 +60,10 @@ class DaemonFailed(Exception):
 
 
 class BenchDaemon:
-    """A daemon whose state lives in `directory` (a real disk) until the directory is removed."""
+    """A daemon whose state lives in `directory` (a real disk) until the directory is removed. Its
+    database is an SQLite file there, or a new one of a PostgreSQL server."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, postgres: Server | None = None) -> None:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         # A socket's path must be short, wherever the bench runs.
@@ -64,7 +72,11 @@ class BenchDaemon:
         self._config = directory / "cmd.toml"
         self._log = directory / "log"
         self.state = directory / "state"
-        self._config.write_text(CONFIG.format(state=self.state, socket=self._socket))
+        self._postgres = postgres
+        self._url = postgres.empty() if postgres is not None else str(self.database)
+        self._config.write_text(
+            CONFIG.format(state=self.state, socket=self._socket, database=self._url)
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,6 +89,17 @@ class BenchDaemon:
         """The running daemon, as the system sees it."""
         assert self._process is not None, "the daemon is not running"
         return psutil.Process(self._process.pid)
+
+    def job_events(self) -> int:
+        """Events about jobs in the history."""
+        if self._postgres is not None:
+            return int(self._postgres.postgres.sql(JOB_EVENTS, self._url.rpartition("/")[2]))
+        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
+        try:
+            found: int = connection.execute(JOB_EVENTS).fetchone()[0]
+            return found
+        finally:
+            connection.close()
 
     def start(self) -> float:
         """Start it and wait until it is SERVING; the seconds that took. Raises DaemonFailed."""

@@ -1,7 +1,6 @@
 """The measurements: each drives a daemon through its public API and gives numbers."""
 
 import asyncio
-import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from statistics import median
 
 from bench_daemon import BenchDaemon, campaign_text
 from bench_floor import Replay
+from services.databases import Server
 
 from cm_client import Client
 from cmd_api.v1 import campaign_pb2 as pb
@@ -39,23 +39,11 @@ def p99(spent: list[float]) -> float:
     return sorted(spent)[max(0, int(len(spent) * 0.99) - 1)]
 
 
-def job_events(database: Path) -> int:
-    """Events about jobs in the history."""
-    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
-    try:
-        found: int = connection.execute(
-            "SELECT count(*) FROM events WHERE kind = 'job' AND from_state <> to_state"
-        ).fetchone()[0]
-        return found
-    finally:
-        connection.close()
-
-
 def run_campaign(daemon: BenchDaemon, client: Client, name: str, groups: int) -> Run:
     """Apply, start, and wait for ACCEPTED."""
     client.apply_campaign(campaign_text(name, groups))
     campaign = f"campaigns/{name}"
-    former = job_events(daemon.database)
+    former = daemon.job_events()
     watch = client.watch_events(campaign, kinds=["campaign"])
     next(watch)  # from here on everything is told
     times = daemon.process.cpu_times()
@@ -72,14 +60,17 @@ def run_campaign(daemon: BenchDaemon, client: Client, name: str, groups: int) ->
         raise RuntimeError(f"{campaign} ended {state}")
     after = daemon.process.cpu_times()
     processor = after.user + after.system - times.user - times.system
-    transitions = job_events(daemon.database) - former
+    transitions = daemon.job_events() - former
     return Run(groups, seconds, transitions, processor, daemon.peak_rss())
 
 
-def median_run(directory: Path, groups: int, keep: Path | None = None) -> Run:
-    """The median of several runs on one daemon; `keep` gets the history of the first."""
+def median_run(
+    directory: Path, groups: int, keep: Path | None = None, postgres: Server | None = None
+) -> Run:
+    """The median of several runs on one daemon; `keep` gets the history of the first. On SQLite, or
+    on a PostgreSQL server."""
     runs = []
-    with BenchDaemon(directory) as daemon:
+    with BenchDaemon(directory, postgres) as daemon:
         daemon.start()
         with daemon.client() as client:
             run_campaign(daemon, client, "warm", 100)

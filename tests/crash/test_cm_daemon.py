@@ -13,9 +13,14 @@ from daemon_process import CAMPAIGN, SCRIPT, DaemonProcess, until
 
 
 @pytest.fixture(scope="module")
-def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+def living(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DaemonProcess]:
     """One daemon for all of these."""
-    made = DaemonProcess(tmp_path_factory.mktemp("cm"), slots=50)
+    database = ""
+    if request.config.getoption("--database") == "postgresql":
+        database = request.getfixturevalue("postgres_server").fresh()
+    made = DaemonProcess(tmp_path_factory.mktemp("cm"), slots=50, database=database)
     made.start()
     yield made
     assert made.stop() == 0

@@ -1,21 +1,15 @@
 """A real daemon, killed with -9 at named points and at any moment: nothing is lost or done twice."""
 
-import json
 import random
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from crash_proof import GROUPS, proven
 from daemon_process import DEADLINE_S, DaemonProcess, until
-from history import submissions
 
 from cmd_daemon.failpoints import NAMES
-
-GROUPS = 4
-SCRIPT_JOBS = 2 * GROUPS + 1
-"""A script before and one after each group of the first step, one after the second step."""
 
 
 def finish(daemon: DaemonProcess) -> None:
@@ -27,23 +21,7 @@ def finish(daemon: DaemonProcess) -> None:
         daemon.apply(GROUPS)  # killed before the campaign was committed
     until(lambda: daemon.state() == "ACCEPTED", f"ACCEPTED; log:\n{daemon.log()[-3000:]}")
     assert daemon.stop() == 0
-    records = daemon.history()
-    again = [(r.name, r.reason) for r in records if r.kind == "job" and r.attempt > 1]
-    assert not again, again
-    ledger = daemon.ledger()
-    assert all(n == 1 for n in ledger.values()), ledger
-    assert len(ledger) == SCRIPT_JOBS
-    assert daemon.supervised().total() == SCRIPT_JOBS
-    world = Counter(
-        entry["key"]
-        for line in (daemon.root / "world").read_text().splitlines()
-        if (entry := json.loads(line))["what"] == "run"
-    )
-    assert all(n == 1 for n in world.values()), world
-    assert len(world) == GROUPS + 1
-    begun = submissions(records)
-    assert all(attempt == 1 for _, attempt in begun), begun
-    assert all(n == 1 for n in begun.values()), begun
+    proven(daemon)
 
 
 def _points() -> Iterator[tuple[str, int]]:

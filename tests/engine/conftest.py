@@ -7,7 +7,7 @@ from cmd_daemon.engine import calls
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+def house(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> House:
     """A house whose drivers have half a second for a call."""
     monkeypatch.setattr(calls, "CALL_S", 0.5)
-    return House(tmp_path)
+    return House(tmp_path, database_url)

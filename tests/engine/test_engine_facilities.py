@@ -103,6 +103,7 @@ async def test_a_job_that_grows_goes_to_a_larger_queue_and_then_to_a_person(
         assert job.attempt == 2, "3 GiB and 12 GiB were tried, 48 GiB fit nowhere"
         assert "48 GiB" in (job.reason or "")
         assert "small, big" in (job.reason or "")
+        await queued.told()
         assert [a.memory for a in await queued.store.attempts(job.id)] == [3 * GIB, 12 * GIB]
 
 

@@ -24,6 +24,7 @@ def pages(house: House, most: int | None) -> None:
     writer.execute(f"PRAGMA max_page_count = {limit}")
 
 
+@pytest.mark.only("sqlite")
 async def test_a_full_disk_stops_accepting_loses_nothing_and_goes_on(house: House) -> None:
     async with house.running() as engine:
         await house.apply(start=False, one=step(300, jobs=("a", "b")))
@@ -60,6 +61,7 @@ async def test_a_full_disk_stops_accepting_loses_nothing_and_goes_on(house: Hous
     house.ran_once(601)
 
 
+@pytest.mark.only("sqlite")
 async def test_a_locked_database_is_waited_for(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Site"]:  # noqa: F821
     """The running site, for all tests."""
     from rucio_site import Site
-    from rucio_site.processes import listens
+    from services.processes import listens
 
     place = Site(tmp_path_factory.mktemp("rucio"))
     with place:

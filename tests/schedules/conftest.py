@@ -13,8 +13,8 @@ from cmd_local.plugin import cmd_register_splitters
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
+def house(tmp_path: Path, database_url: str) -> House:
     """An engine over a real store, with fake worlds and a clock that hurries."""
-    made = House(tmp_path)
+    made = House(tmp_path, database_url)
     made.plugins.splitters |= {each.name: each for each in cmd_register_splitters()}
     return made

@@ -26,9 +26,18 @@ JOBS = {
 GAP = {"uuid": "u1", "data_id": {"tract": 1}, "stage": "made", "reason": "lost"}
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind: each counts in words of its own."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/n.db"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
+
+
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/n.db", clock=lambda: NOW)
+async def store(url: str) -> AsyncIterator[Store]:
+    store = await Store.open(url, clock=lambda: NOW)
     await store.commit(made(campaign(), step()))
     yield store
     await store.close()
@@ -184,6 +193,7 @@ async def keep_held(store: Store, n: int) -> None:
         '{"books": NaN}',
         '{"books": {"a": 1}}',
         '{"books": [1, "x", null, []]}',
+        '{"books": ' + "[" * 90_000 + "]" * 90_000 + "}",
         '{"books": []}',
     ],
 )
@@ -191,6 +201,12 @@ async def test_nonsense_is_no_books(store: Store, books: str) -> None:
     good = told(0, "keep-register", 1, 1, [entry(4)])
     await keep(store, 1, good, told(0, "purge", 1, 2, books))
     assert [row.movement for row in await store.nexus_of_step(STEP)] == ["keep"]
+
+
+async def test_a_text_that_no_database_can_show_hurts_nobody_else(store: Store) -> None:
+    odd = told(0, "purge", 1, 2, [{"type": "zero \0", "source": "x"}])
+    await keep(store, 1, told(0, "keep-register", 1, 1, [entry(4)]), odd)
+    assert (await store.nexus_of_step(STEP))[0].movement == "keep"
 
 
 async def test_odd_counts_hurt_nobody_else(store: Store) -> None:

@@ -1,5 +1,6 @@
 """The migrated schema is the one the code thinks it has; rows and classes fit together."""
 
+import asyncio
 import sqlite3
 from dataclasses import fields
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, text
+from services.databases import Server
+from sqlalchemy import Connection, Inspector, create_engine, inspect, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from cmd_daemon.kernel.policy import StepPolicy
 from cmd_daemon.store import Store, codec, tables
@@ -20,7 +23,18 @@ from cmd_daemon.testing.store_contract import NOW, POLICY, campaign, effect, gro
 def described(url: str) -> dict[str, Any]:
     """Everything the database says of its tables, in an order that does not matter."""
     engine = create_engine(url)
-    inspector = inspect(engine)
+    found = tables_told(inspect(engine))
+    with engine.connect() as connection:
+        ask = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY 1"
+        found["indexes"] = [tuple(row) for row in connection.execute(text(ask))]
+        rows = connection.execute(text("SELECT sql FROM sqlite_master WHERE name = 'effects'"))
+        found["without rowid"] = "WITHOUT ROWID" in rows.scalar_one()
+    engine.dispose()
+    return found
+
+
+def tables_told(inspector: Inspector) -> dict[str, Any]:
+    """What any database says of its tables."""
     found: dict[str, Any] = {}
     for table in sorted(set(inspector.get_table_names()) - {"alembic_version"}):
         found[table] = {
@@ -32,12 +46,6 @@ def described(url: str) -> dict[str, Any]:
                 (c["name"], c["sqltext"]) for c in inspector.get_check_constraints(table)
             ),
         }
-    with engine.connect() as connection:
-        ask = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY 1"
-        found["indexes"] = [tuple(row) for row in connection.execute(text(ask))]
-        rows = connection.execute(text("SELECT sql FROM sqlite_master WHERE name = 'effects'"))
-        found["without rowid"] = "WITHOUT ROWID" in rows.scalar_one()
-    engine.dispose()
     return found
 
 
@@ -54,6 +62,36 @@ def test_the_migrated_schema_is_the_metadata(tmp_path: Path):
         row = connection.execute(tables.meta.select()).one()
     engine.dispose()
     assert (row.schema_version, row.oldest_code) == (tables.SCHEMA_VERSION, tables.OLDEST_CODE)
+
+
+async def test_the_migrated_schema_is_the_metadata_on_postgresql_too(
+    postgres_server: Server,
+) -> None:
+    urls = [await asyncio.to_thread(postgres_server.empty) for _ in range(2)]
+    await (await Store.open(urls[0], clock=lambda: 0)).close()
+    found = []
+    for url in urls:
+        engine = create_async_engine(url)
+        async with engine.begin() as connection:
+            if url == urls[1]:
+                await connection.run_sync(tables.metadata.create_all)
+            else:
+                assert await connection.run_sync(_differences) == []
+                row = (await connection.execute(tables.meta.select())).one()
+                assert row.schema_version == tables.SCHEMA_VERSION
+            found.append(await connection.run_sync(_all_told))
+        await engine.dispose()
+    assert found[0] == found[1]
+
+
+def _differences(connection: Connection) -> list[Any]:
+    return list(compare_metadata(MigrationContext.configure(connection), tables.metadata))
+
+
+def _all_told(connection: Connection) -> dict[str, Any]:
+    ask = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+    indexes = [row for row in connection.execute(text(ask)) if row[0] != "alembic_version_pkc"]
+    return {**tables_told(inspect(connection)), "indexes": indexes}
 
 
 def test_one_chain_one_head(tmp_path: Path):

@@ -265,6 +265,7 @@ def daemon_facts(daemon: Daemon, address: str, answer: float) -> RenderableType:
             ("version", daemon.version),
             ("started", moment(daemon.start_time)),
             ("up", duration_since(daemon)),
+            ("role", "stand-by" if daemon.standby else "leader"),
             ("takes changes", accepting),
             ("problem", daemon.problem),
             ("database", daemon.database),

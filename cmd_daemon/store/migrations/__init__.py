@@ -14,24 +14,28 @@ def configuration() -> Config:
     return config
 
 
+def upgrade_within(connection: Connection, revision: str = "head") -> None:
+    """Bring the database of a connection to a revision, in the transaction it is in."""
+    config = configuration()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the database of a synchronous SQLAlchemy URL to a revision, in one transaction."""
+    """Bring the SQLite database of a synchronous SQLAlchemy URL to a revision, in one transaction."""
     engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
 
-        @event.listens_for(engine, "connect")
-        def no_own_transactions(connection: object, record: object) -> None:
-            # sqlite3 would commit before DDL; with this, a killed migration leaves nothing behind.
-            connection.isolation_level = None  # type: ignore[attr-defined]
+    @event.listens_for(engine, "connect")
+    def no_own_transactions(connection: object, record: object) -> None:
+        # sqlite3 would commit before DDL; with this, a killed migration leaves nothing behind.
+        connection.isolation_level = None  # type: ignore[attr-defined]
 
-        @event.listens_for(engine, "begin")
-        def begin(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     try:
         with engine.begin() as connection:
-            config = configuration()
-            config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            upgrade_within(connection, revision)
     finally:
         engine.dispose()

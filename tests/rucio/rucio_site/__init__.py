@@ -1,6 +1,12 @@
 """A real Rucio that is started from nothing and torn down again, for tests and demonstrations."""
 
-from rucio_site.processes import SiteError, until
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # `services` lies there
+
+from services.processes import SiteError, until
+
 from rucio_site.rses import DISKS, SCOPE, TAPES, add_scope
 from rucio_site.site import Site
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from services.processes import Process, free_port, listens
+
 from rucio_site.packages import activemq_jar
-from rucio_site.processes import Process, free_port, listens
 
 XML = """\
 <beans xmlns="http://www.springframework.org/schema/beans"

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rucio_site.processes import Process, SiteError, free_port, listens
+from services.processes import Process, SiteError, free_port, listens
+
 from rucio_site.rest import ask
 
 # The reaper: in production it never touches the storage that Butlers own, whatever expires.

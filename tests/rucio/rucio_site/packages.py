@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from rucio_site.processes import SiteError
+from services.processes import SiteError
 
 ACTIVEMQ_JAR = Path("/usr/share/activemq/bin/activemq.jar")
 

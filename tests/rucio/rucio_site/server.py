@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from rucio_site.processes import Process, run
+from services.processes import Process, run
 
 
 class Server:

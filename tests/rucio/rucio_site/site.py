@@ -9,12 +9,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from rucio.client import Client
+from services.postgres import Postgres
+from services.processes import SiteError, free_port
 
 from rucio_site import settings
 from rucio_site.broker import Broker
 from rucio_site.daemons import Daemons
-from rucio_site.postgres import Postgres
-from rucio_site.processes import SiteError, free_port
+from rucio_site.packages import postgres_bin
 from rucio_site.rses import DISKS, SCOPE, TAPES, add_rses, add_scope
 from rucio_site.server import Server, environment
 from rucio_site.transfers import Transfers
@@ -47,12 +48,15 @@ class Site:
         for directory in self.roots.values():
             directory.mkdir(parents=True, exist_ok=True)
         log = self.home / "log"
-        self.postgres = Postgres(log / "postgres.log")
+        binaries = postgres_bin()
+        self.postgres_version = binaries.parent.name
+        self.postgres = Postgres(log / "postgres.log", binaries, "rucio", "rucio")
+        self.database = f"postgresql+psycopg://{self.postgres.address}"
         self.transfers = Transfers(log / "transfers.log")
         self.broker = Broker(self.home / "broker", log / "broker.log")
         port = free_port()
         self.config = settings.write(
-            self.home, VENV, self.postgres.url, f"http://127.0.0.1:{port}", self.broker.port
+            self.home, VENV, self.database, f"http://127.0.0.1:{port}", self.broker.port
         )
         env = environment(self.home, self.config)
         self.server = Server(port, VENV, env, log / "server.log")
@@ -78,7 +82,7 @@ class Site:
             },
             "transfers": self.transfers.url,
             "daemons": self.daemons.url,
-            "database": self.postgres.url,
+            "database": self.database,
         }
 
     def start(self) -> None:
@@ -153,7 +157,7 @@ class Site:
 
     def _database(self) -> None:
         requirements = (ROOT / "requirements-rucio.txt").read_text()
-        mark = settings.fingerprint(requirements, str(self.postgres.version))
+        mark = settings.fingerprint(requirements, self.postgres_version)
         template = TEMPLATES / f"database-{mark}.tar"
         if template.exists():
             self.postgres.restore(template)

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rucio_site.processes import Process, free_port, listens
+from services.processes import Process, free_port, listens
+
 from rucio_site.rest import ask
 
 

@@ -1,4 +1,4 @@
-"""Processes of the site: started with a log of their own, waited for, stopped with their children."""
+"""Processes that tests need: started with a log of their own, waited for, stopped with their children."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ DEADLINE_S = 60.0
 
 
 class SiteError(Exception):
-    """The site cannot be started or has fallen over: what, and what to do about it."""
+    """A service cannot be started or has fallen over: what, and what to do about it."""
 
 
 def until(true: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
@@ -76,7 +76,7 @@ def kept(word: str) -> None:
 class Process:
     """A long-running program; may be stopped and started again.
 
-    `ready` says whether it serves; `user` is the account it runs as, ours if None.
+    `ready` says whether it serves; `user` and `group` are the account it runs as, ours if None.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Process:
         ready: Callable[[], bool],
         env: Mapping[str, str] | None = None,
         user: str | None = None,
+        group: str | None = None,
     ) -> None:
         self.name = name
         self.log = log
@@ -94,6 +95,7 @@ class Process:
         self._ready = ready
         self._env = dict(env) if env is not None else None
         self._user = user
+        self._group = group or user
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -123,7 +125,7 @@ class Process:
                 cwd="/",
                 start_new_session=True,
                 user=self._user,
-                group=self._user,
+                group=self._group,
                 extra_groups=[] if self._user else None,
             )
         kept(f"+{self._child.pid}")

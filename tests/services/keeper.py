@@ -1,4 +1,4 @@
-"""Clears up when the one who started the site dies, even by kill -9: its end of the pipe closes then.
+"""Clears up when the one who started the services dies, even by kill -9: its end of the pipe closes then.
 
 Reads lines: `+PID` and `-PID`, a process group that lives or has ended; `>DIR` and `<DIR`, a
 directory that is to be deleted or is gone.
