@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-from cm_client import Client, parse_name, short_name
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.group_pb2 import Group
 from cmd_api.v1.job_pb2 import Job
 from cmd_api.v1.step_pb2 import Step
 
-from .show.text import state_word
+from .blocking import Client
+from .names import parse_name, short_name
+from .words import state_word
 
 _FINAL = ("ACCEPTED", "FAILED", "CANCELLED", "ARCHIVED")
 _GROUP_COMMANDS = {
