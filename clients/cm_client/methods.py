@@ -5,10 +5,18 @@ from .event_calls import EventCalls
 from .facility_calls import DaemonCalls, FacilityCalls
 from .group_calls import GroupCalls
 from .job_calls import JobCalls
+from .statistics_calls import StatisticsCalls
 from .step_calls import StepCalls
 
 
 class Methods(
-    CampaignCalls, StepCalls, GroupCalls, JobCalls, EventCalls, FacilityCalls, DaemonCalls
+    CampaignCalls,
+    StepCalls,
+    GroupCalls,
+    JobCalls,
+    EventCalls,
+    FacilityCalls,
+    StatisticsCalls,
+    DaemonCalls,
 ):
     """The methods of all services of `cmd_api.v1`."""

@@ -24,6 +24,8 @@ from cmd_api.v1 import (
     group_pb2_grpc,
     job_pb2,
     job_pb2_grpc,
+    statistics_pb2,
+    statistics_pb2_grpc,
     step_pb2,
     step_pb2_grpc,
 )
@@ -35,6 +37,7 @@ from cmd_daemon.api.groups import GroupService
 from cmd_daemon.api.interceptor import Edge
 from cmd_daemon.api.jobs import JobService
 from cmd_daemon.api.service import Room
+from cmd_daemon.api.statistics import StatisticsService
 from cmd_daemon.api.steps import StepService
 
 MESSAGE_BYTES = 4 * 1024 * 1024
@@ -70,6 +73,7 @@ class Server:
         event_pb2_grpc.add_EventServiceServicer_to_server(EventService(room), server)
         facility_pb2_grpc.add_FacilityServiceServicer_to_server(FacilityService(room), server)
         daemon_pb2_grpc.add_DaemonServiceServicer_to_server(DaemonService(room), server)
+        statistics_pb2_grpc.add_StatisticsServiceServicer_to_server(StatisticsService(room), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self.services = [
             module.DESCRIPTOR.services_by_name[name].full_name
@@ -81,6 +85,7 @@ class Server:
                 (event_pb2, "EventService"),
                 (facility_pb2, "FacilityService"),
                 (daemon_pb2, "DaemonService"),
+                (statistics_pb2, "StatisticsService"),
             )
         ]
         reflection.enable_server_reflection(

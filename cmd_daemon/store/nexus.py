@@ -9,10 +9,13 @@ A step has up to 10^5 groups, so the summing is done where the rows are: in SQLi
 only what counts is parsed. That many take seconds.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cmd_daemon.kernel.records import NexusRow
+from cmd_daemon.kernel.records import NexusRow, WayRow
 
 _COUNTS = (
     "made", "registered", "rule_ok", "sent", "arrived", "ingested", "not_for_here", "bytes", "purged",
@@ -69,14 +72,19 @@ FROM entry AS n JOIN groups AS g ON g.id = n.group_id JOIN jobs AS j ON j.id = n
 WHERE n.missing >= :missing
 ORDER BY g.state = 'HELD' DESC, g.id, n.position, n.source, n.destination, n.type LIMIT :most
 """
+_WAYS = """
+SELECT source, destination, {sums}, count(DISTINCT group_id)
+FROM entry WHERE movement <> 'purge' GROUP BY source, destination ORDER BY source, destination
+"""
+_WAY_COUNTS = ("made", "sent", "arrived", "ingested", "bytes", "missing")
 
 
-def _query(within: str, then: str) -> TextClause:
+def _query(within: str, then: str, summed: Sequence[str] = _COUNTS) -> TextClause:
     head = _NEWEST.format(within=within, columns=_COLUMNS)
     return text(
         head
         + then.format(
-            sums=", ".join(f"CAST(min(total({name}), {MOST}) AS INTEGER)" for name in _COUNTS),
+            sums=", ".join(f"CAST(min(total({name}), {MOST}) AS INTEGER)" for name in summed),
             counts=", ".join(f"n.{name}" for name in _COUNTS),
         )
     )
@@ -85,6 +93,11 @@ def _query(within: str, then: str) -> TextClause:
 _OF_STEP = _query("j.step_id = :step_id", _SUMS)
 _GAPS = _query("j.step_id = :step_id", _SINGLE)
 _OF_GROUP = _query("j.group_id = :group_id", _SINGLE)
+_WAYS_OF_STEP = _query("j.step_id = :id", _WAYS, _WAY_COUNTS)
+_WAYS_OF_CAMPAIGN = _query("j.campaign_id = :id", _WAYS, _WAY_COUNTS)
+_ALL_WAYS = _query(
+    "j.campaign_id IN (SELECT id FROM campaigns WHERE state <> 'ARCHIVED')", _WAYS, _WAY_COUNTS
+)
 
 
 class NexusReading:
@@ -104,6 +117,19 @@ class NexusReading:
         """The entries of one group, movement by movement."""
         return await self._ask(_OF_GROUP, group_id=group_id, missing=0, most=MOST_ENTRIES)
 
+    async def ways(
+        self, campaign_id: int | None = None, step_id: int | None = None
+    ) -> list[WayRow]:
+        """The books of a step, a campaign, or all campaigns that are not archived, summed for each way."""
+        query = _WAYS_OF_STEP if step_id is not None else _WAYS_OF_CAMPAIGN
+        ident = step_id if step_id is not None else campaign_id
+        if ident is None:
+            return [WayRow(*row) for row in await self._rows(_ALL_WAYS)]
+        return [WayRow(*row) for row in await self._rows(query, id=ident)]
+
     async def _ask(self, query: TextClause, **values: int) -> list[NexusRow]:
+        return [NexusRow(*row) for row in await self._rows(query, **values)]
+
+    async def _rows(self, query: TextClause, **values: int) -> Sequence[Any]:
         async with self._readers.connect() as connection:
-            return [NexusRow(*row) for row in (await connection.execute(query, values)).all()]
+            return (await connection.execute(query, values)).all()

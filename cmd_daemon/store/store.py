@@ -10,11 +10,12 @@ from cmd_daemon.store.nexus import NexusReading
 from cmd_daemon.store.places import Places
 from cmd_daemon.store.reading import Reading
 from cmd_daemon.store.sqlite import SQLite
+from cmd_daemon.store.statistics import StatisticsReading
 
 
-class Store(Reading, NexusReading, Loading, Places):
-    """One database, one writer. Reading methods: see `Reading` and `NexusReading`; start-up: see
-    `Loading`."""
+class Store(Reading, NexusReading, StatisticsReading, Loading, Places):
+    """One database, one writer. Reading methods: see `Reading`, `NexusReading` and
+    `StatisticsReading`; start-up: see `Loading`."""
 
     def __init__(self, dialect: SQLite, clock: Callable[[], int]) -> None:
         self._dialect = dialect

@@ -25,6 +25,7 @@ from cmd_api.v1 import (
     facility_pb2,
     group_pb2,
     job_pb2,
+    statistics_pb2,
     step_pb2,
 )
 from cmd_daemon.config import Config
@@ -39,6 +40,7 @@ MODULES = (
     event_pb2,
     facility_pb2,
     daemon_pb2,
+    statistics_pb2,
 )
 
 FILE = """\

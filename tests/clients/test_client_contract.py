@@ -16,10 +16,20 @@ from cmd_api.v1 import (
     facility_pb2,
     group_pb2,
     job_pb2,
+    statistics_pb2,
     step_pb2,
 )
 
-FILES = (campaign_pb2, step_pb2, group_pb2, job_pb2, event_pb2, facility_pb2, daemon_pb2)
+FILES = (
+    campaign_pb2,
+    step_pb2,
+    group_pb2,
+    job_pb2,
+    event_pb2,
+    facility_pb2,
+    statistics_pb2,
+    daemon_pb2,
+)
 METHODS: list[MethodDescriptor] = [
     method
     for file in FILES

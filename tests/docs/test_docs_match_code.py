@@ -21,6 +21,7 @@ from cmd_api.v1 import (
     facility_pb2,
     group_pb2,
     job_pb2,
+    statistics_pb2,
     step_pb2,
 )
 from cmd_daemon import hooks
@@ -34,7 +35,16 @@ GUIDE = text_of("plugin-guide.md")
 OPERATIONS = text_of("operations.md")
 API = text_of("api.md")
 
-MODULES = (campaign_pb2, daemon_pb2, event_pb2, facility_pb2, group_pb2, job_pb2, step_pb2)
+MODULES = (
+    campaign_pb2,
+    daemon_pb2,
+    event_pb2,
+    facility_pb2,
+    group_pb2,
+    job_pb2,
+    statistics_pb2,
+    step_pb2,
+)
 
 
 def _commands() -> dict[str, click.Command]:
