@@ -23,6 +23,7 @@ from .commands import (
     moving,
     progress,
     scripts,
+    web,
 )
 
 INTERRUPTED = 130
@@ -79,6 +80,7 @@ _FAMILIES = (
     facilities,
     scripts,
     daemon,
+    web,
 )
 for _family in _FAMILIES:
     for _command in _family.COMMANDS:

@@ -106,7 +106,8 @@ class Guard:
         # Relative, so that the name by which it was called stays; without the key, so that it is in no
         # history and no link that is passed on.
         rest = url.remove_query_params(KEY)
-        answer = RedirectResponse(rest.path + (f"?{rest.query}" if rest.query else ""), 303)
+        path = "/" + rest.path.lstrip("/\\")  # two slashes would lead to another host
+        answer = RedirectResponse(path + (f"?{rest.query}" if rest.query else ""), 303)
         answer.set_cookie(
             self._cookie, self._key, max_age=YEAR_S, httponly=True, samesite="lax", path="/"
         )

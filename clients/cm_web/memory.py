@@ -1,7 +1,7 @@
 """Answers kept for a moment, so that many browsers cost the daemon no more than one.
 
 An answer is as old as its topics: it is asked for again after they changed. What takes long is not
-asked for more often than in one tenth of the time, and what is asked for by several at once is
+asked for all the time, and what is asked for by several at once is
 asked for once.
 """
 
@@ -21,7 +21,9 @@ T = TypeVar("T")
 KEPT = 200
 """Answers kept at most, the last used ones."""
 
-SHARE = 10
+SOON_S = 0.6
+
+PAUSE = 10.0
 """An answer that took a second is not asked for again for ten."""
 
 
@@ -49,9 +51,10 @@ class Memory:
         topics: Iterable[str],
         ask: Callable[[], Awaitable[T]],
         fresh_s: float = 1.0,
+        pause: float = PAUSE,
     ) -> T:
         """The answer of `ask`, maybe a kept one: of this version of its topics and no older than
-        `fresh_s`, or asked for too dearly to be asked for again already. Whoever gets an old one is
+        `fresh_s`, or younger than `pause` times what it took. Whoever gets one of a former version is
         told by a change of its topics when there can be a new one."""
         topics = tuple(topics)
         version = self._hub.version(topics)
@@ -61,7 +64,7 @@ class Memory:
             age = self._clock() - kept.made
             if kept.version == version and age < fresh_s:
                 return kept.answer  # type: ignore[no-any-return]
-            rest = kept.took * SHARE - age
+            rest = kept.took * pause - age
             if rest > 0:
                 if kept.version != version:
                     self._tell_later(topics, rest)
@@ -75,6 +78,23 @@ class Memory:
         # A browser that goes away must not take the answer from the others.
         answer: T = await asyncio.shield(task)
         return answer
+
+    async def soon(
+        self, key: Hashable, topics: Iterable[str], ask: Callable[[], Awaitable[T]]
+    ) -> T | None:
+        """The same for what may take long: None if it is not there within `SOON_S`; its topics change
+        when it is."""
+        topics = tuple(topics)
+        task = asyncio.ensure_future(self.get(key, topics, ask))
+        done, _ = await asyncio.wait({task}, timeout=SOON_S)
+        if done:
+            return task.result()
+        task.add_done_callback(lambda task: self._came(task, topics))
+        return None
+
+    def _came(self, task: asyncio.Task[Any], topics: tuple[str, ...]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self._hub.mark(topics)
 
     async def _ask(self, key: Hashable, version: int, ask: Callable[[], Awaitable[T]]) -> T:
         began = self._clock()
