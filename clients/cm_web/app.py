@@ -24,10 +24,18 @@ from cm_client import (
     PermissionDenied,
 )
 
+from . import acting
 from .desk import Desk, Page, PageOf
 from .guard import LOOPBACK, Guard
 from .pages.campaign import campaign
 from .pages.campaigns import campaigns
+from .pages.events import events
+from .pages.facilities import facilities, facility
+from .pages.group import group
+from .pages.job import job, log
+from .pages.nexus import nexus
+from .pages.search import search
+from .pages.step import step
 from .rendering import STATIC, environment
 
 BEAT_S = 10.0
@@ -48,8 +56,8 @@ _STATUS: tuple[tuple[type[CmError], HTTPStatus], ...] = (
 
 Answer = Callable[[Request], Coroutine[Any, Any, Response]]
 
-ENTITY = "/campaigns/{campaign}"
-STEP = ENTITY + "/steps/{step}"
+CAMPAIGN = "/campaigns/{campaign}"
+STEP = CAMPAIGN + "/steps/{step}"
 GROUP = STEP + "/groups/{group}"
 JOB = GROUP + "/jobs/{job}"
 
@@ -101,6 +109,21 @@ class Site:
             **page.facts,
         )
 
+    async def ask(self, request: Request) -> Response:
+        """The page that asks for confirmation; never a kept one."""
+        return HTMLResponse(self._html(await acting.ask(self.desk, request), request, ()))
+
+    async def act(self, request: Request) -> Response:
+        """What was confirmed is done."""
+        done = await acting.act(self.desk, request)
+        if isinstance(done, Response):
+            return done
+        return HTMLResponse(self._html(done, request, ()), HTTPStatus.CONFLICT)
+
+    async def log(self, request: Request) -> Response:
+        """The text of a log."""
+        return await log(self.desk, request)
+
     async def live(self, request: Request) -> Response:
         """News for one browser, as server-sent events."""
         topics = request.query_params.getlist("on")[:20]
@@ -134,8 +157,19 @@ class Site:
         """Every address there is."""
         return [
             Route("/", self.page(campaigns, "campaigns", "facilities", "events")),
+            Route("/events", self.page(events, "events")),
+            Route("/search", self.page(search, "campaigns")),
             Route("/live", self.live),
-            Route(ENTITY, self.page(campaign)),
+            Route("/act/{verb}", self.ask, methods=["GET"]),
+            Route("/act/{verb}", self.act, methods=["POST"]),
+            Route("/facilities", self.page(facilities, "facilities", "campaigns")),
+            Route("/facilities/{facility}", self.page(facility)),
+            Route(CAMPAIGN, self.page(campaign)),
+            Route(CAMPAIGN + "/nexus", self.page(nexus)),
+            Route(STEP, self.page(step)),
+            Route(GROUP, self.page(group)),
+            Route(JOB, self.page(job)),
+            Route(JOB + "/log", self.log),
             Mount("/static", KeptFiles(directory=str(STATIC))),
         ]
 

@@ -3,7 +3,7 @@ so that no state is told by its colour alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 # The order of a bar: from done to not begun.
@@ -45,12 +45,6 @@ _ORDER = list(KINDS)
 def kind(state: str) -> str:
     """The kind of a state; `wait` for one that a newer daemon has."""
     return KINDS.get(state, "wait")
-
-
-def worst(states: Iterable[str]) -> str:
-    """The kind that speaks for all of these states."""
-    there = {kind(state) for state in states}
-    return next((each for each in WORST if each in there), "wait")
 
 
 def ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:

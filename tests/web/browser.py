@@ -99,7 +99,9 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Click as soon as it is there; pages are drawn anew meanwhile."""
-        script = "const e = document.querySelector(arguments[0]); if (e) e.click(); return Boolean(e)"
+        script = (
+            "const e = document.querySelector(arguments[0]); if (e) e.click(); return Boolean(e)"
+        )
         self.until(lambda: self.driver.execute_script(script, selector), selector)
 
     def press(self, *keys: str) -> None:

@@ -8,13 +8,9 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from cm_client import is_sum
 from cm_client.needs import Need, needs_of
 from cm_client.words import state_word
 from cmd_api.v1.campaign_pb2 import Campaign
-from cmd_api.v1.daemon_pb2 import ExplainEntityResponse
-from cmd_api.v1.event_pb2 import Event
-from cmd_api.v1.statistics_pb2 import Activity, FailureCauses, GroupCounts
 from cmd_api.v1.step_pb2 import NexusEntry, Step
 
 from .. import states
@@ -25,13 +21,12 @@ from ..pictures.curves import charts
 from ..pictures.dag import layout
 from ..pictures.heat import bands
 from ..pictures.timeline import timeline
+from .about import activity_of, causes_of, explained, group_counts, last_events, nexus_sums
 
 SLICES = 60
 MANY_STEPS = 12
-SPANS = 80
-CAUSES = 12
-EVENTS = 15
 NEEDS = 10
+KINDS = ("campaign", "step", "group")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,53 +104,6 @@ async def _needs(desk: Desk, entity: Campaign, steps: Sequence[Step]) -> list[Ne
         return await asyncio.to_thread(needs_of, desk.blocking, entity, steps, NEEDS)
 
     return await desk.keep(entity.name, "needs", ask)
-
-
-async def explained(desk: Desk, name: str) -> ExplainEntityResponse:
-    """Why an entity stands where it stands, and what can be done."""
-    return await desk.keep(name, "why", lambda: desk.client.explain_entity(name))
-
-
-async def last_events(desk: Desk, name: str) -> list[Event]:
-    """The newest events of an entity and of what is below it, jobs aside."""
-
-    async def ask() -> list[Event]:
-        kinds = ("campaign", "step", "group")
-        answer = await desk.client.list_events(
-            name, newest_first=True, page_size=EVENTS, kinds=kinds
-        )
-        return list(answer.events)
-
-    return await desk.keep(name, "events", ask)
-
-
-async def group_counts(desk: Desk, name: str, slices: int) -> GroupCounts | None:
-    """The groups of a campaign or a step in slices; None if they are still being counted."""
-    return await desk.soon(
-        name, f"counts {slices}", lambda: desk.client.get_group_counts(name, slices=slices)
-    )
-
-
-async def activity_of(desk: Desk, name: str) -> Activity | None:
-    """What a campaign or a step did when; None if it is still being counted."""
-    return await desk.soon(name, "activity", lambda: desk.client.get_activity(name, spans=SPANS))
-
-
-async def causes_of(desk: Desk, name: str) -> FailureCauses | None:
-    """Why attempts failed; None if they are still being counted."""
-    return await desk.soon(
-        name, "causes", lambda: desk.client.get_failure_causes(name, max_causes=CAUSES)
-    )
-
-
-async def nexus_sums(desk: Desk, step: Step) -> list[NexusEntry] | None:
-    """The nexus log of a step, summed over its groups; None if it is still being summed."""
-
-    async def ask() -> list[NexusEntry]:
-        answer = await desk.client.get_nexus(step.name)
-        return [entry for entry in answer.entries if is_sum(entry)]
-
-    return await desk.soon(step.name, "nexus", ask)
 
 
 async def _seq_points(desk: Desk, steps: Sequence[Step]) -> list[SeqPoint]:

@@ -21,8 +21,13 @@ class Cell:
 
     @property
     def kind(self) -> str:
-        """What speaks for all of them."""
-        return states.worst(self.counts)
+        """The kind of that state."""
+        return states.kind(self.state)
+
+    @property
+    def state(self) -> str:
+        """The state that speaks for all of them."""
+        return min(self.counts, key=lambda state: states.WORST.index(states.kind(state)))
 
     @property
     def number(self) -> int:

@@ -7,6 +7,12 @@ export function start() {
     event.preventDefault();
     open(dialog, link.href);
   });
+  document.addEventListener("submit", (event) => {
+    const button = event.submitter;
+    if (!button?.matches("[data-many]")) return;
+    event.preventDefault();
+    open(dialog, `${button.formAction}?${new URLSearchParams(new FormData(event.target))}`);
+  });
   dialog.addEventListener("click", (event) => {
     if (event.target.closest("[data-close]")) { event.preventDefault(); dialog.close(); }
   });

@@ -3,12 +3,14 @@ import { start as live } from "./live.js";
 import { start as keys } from "./keys.js";
 import { start as acts } from "./acts.js";
 import { start as charts } from "./charts.js";
+import { start as log } from "./log.js";
 import { start as ticks } from "./ticks.js";
 
 live();
 keys();
 acts();
 charts();
+log();
 ticks();
 
 document.getElementById("theme").addEventListener("click", () => {
