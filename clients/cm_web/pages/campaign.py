@@ -62,7 +62,9 @@ async def campaign(desk: Desk, request: Request) -> Page:
     steps = await desk.steps(name)
     slices = SLICES if len(steps) <= MANY_STEPS else SLICES // 2
     (about, needs, events), (counts, activity, causes, points) = await asyncio.gather(
-        asyncio.gather(explained(desk, name), _needs(desk, entity, steps), last_events(desk, name)),
+        asyncio.gather(
+            explained(desk, name), _needs(desk, entity, steps), last_events(desk, name, KINDS)
+        ),
         asyncio.gather(
             group_counts(desk, name, slices),
             activity_of(desk, name),

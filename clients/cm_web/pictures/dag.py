@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-WIDTH = 148
+NARROW, WIDE = 124, 200
+"""Widths of a node, as its longest name needs."""
+PER_LETTER = 7.4
+BESIDE = 46
 HEIGHT = 74
 GAP = 32
 BETWEEN = 14
@@ -40,12 +43,16 @@ class Graph:
     edges: list[Edge]
     width: int
     height: int
+    node_width: int
+    node_height: int = HEIGHT
 
 
 def layout(after: Mapping[str, Sequence[str]]) -> Graph:
     """Steps with the steps they come after, in the order of the file. Steps that come after unknown
     ones, or after themselves, are drawn as if they did not."""
     names = list(after)
+    longest = max(map(len, names), default=0)
+    node_width = round(min(WIDE, max(NARROW, longest * PER_LETTER + BESIDE)))
     before = {name: [a for a in dict.fromkeys(after[name]) if a in after] for name in names}
     layer = _layers(names, before)
     chains = {
@@ -67,13 +74,17 @@ def layout(after: Mapping[str, Sequence[str]]) -> Graph:
     for at, column in enumerate(columns):
         y = (whole - heights[at]) // 2
         for each in column:
-            places[each] = (at * (WIDTH + GAP), y)
+            places[each] = (at * (node_width + GAP), y)
             y += _height(each, after) + BETWEEN
     return Graph(
         nodes=[Node(name, *places[name]) for name in names],
-        edges=[Edge(a, name, _path(chain, places, after)) for (a, name), chain in chains.items()],
-        width=max(0, len(columns) * (WIDTH + GAP) - GAP),
+        edges=[
+            Edge(a, name, _path(chain, places, after, node_width))
+            for (a, name), chain in chains.items()
+        ],
+        width=max(0, len(columns) * (node_width + GAP) - GAP),
         height=max(0, whole - BETWEEN),
+        node_width=node_width,
     )
 
 
@@ -119,16 +130,19 @@ def _height(each: str, after: Mapping[str, Sequence[str]]) -> int:
 
 
 def _path(
-    chain: Sequence[str], places: Mapping[str, tuple[int, int]], after: Mapping[str, Sequence[str]]
+    chain: Sequence[str],
+    places: Mapping[str, tuple[int, int]],
+    after: Mapping[str, Sequence[str]],
+    width: int,
 ) -> str:
     middle = {each: places[each][1] + _height(each, after) / 2 for each in chain}
-    x, y = places[chain[0]][0] + WIDTH, middle[chain[0]]
+    x, y = places[chain[0]][0] + width, middle[chain[0]]
     words = [f"M{x} {y:g}"]
     for each in chain[1:]:
         to_x, to_y = places[each][0], middle[each]
         words.append(f"C{(x + to_x) / 2:g} {y:g} {(x + to_x) / 2:g} {to_y:g} {to_x} {to_y:g}")
         x, y = to_x, to_y
         if each not in after:
-            x += WIDTH
+            x += width
             words.append(f"H{x}")
     return "".join(words)

@@ -27,11 +27,7 @@ function plot(place, told) {
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     scales: { y: { range: (_, low, high) => [0, told.unit === "percent" ? 1 : Math.max(high * 1.08, 1)] } },
     axes: [
-      { ...axis, size: 30, space: 64, values: [
-        [86400, "{DD} {MMM}", null, null, null, null, null, null, 1],
-        [60, "{HH}:{mm}", "\n{DD} {MMM}", null, null, null, null, null, 1],
-        [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1],
-      ] },
+      { ...axis, size: 26, space: 58, values: (_, ticks, __, ___, apart) => ticks.map((tick) => moment(tick, apart)) },
       { ...axis, size: 52, space: 28, values: (_, ticks) => ticks.map((tick) => words(tick, told.unit)) },
     ],
     series: [{}, ...told.curves.map((curve) => ({
@@ -53,6 +49,13 @@ function colour(place, name) {
   const told = getComputedStyle(probe).color;
   probe.remove();
   return told;
+}
+
+// UTC, as fine as the marks are apart.
+function moment(tick, apart) {
+  const told = new Date(tick * 1000).toISOString();
+  if (apart >= 86400) return told.slice(5, 10);
+  return apart >= 60 ? told.slice(11, 16) : told.slice(11, 19);
 }
 
 const faint = (rgb) => rgb.replace(/^rgb\((.*)\)$/, "rgba($1, 0.14)");

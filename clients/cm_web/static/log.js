@@ -5,7 +5,12 @@ let stop = null;
 let length = 0;
 
 export function start() {
-  const place = document.getElementById("log");
+  begin(document.getElementById("log"));
+  document.addEventListener("cm:shown", (event) => { if (event.detail?.id === "log") begin(event.detail); });
+}
+
+function begin(place) {
+  stop?.abort();
   if (!place) return;
   const follow = document.getElementById("follow");
   follow.addEventListener("change", () => { if (follow.checked) read(place); else stop?.abort(); });
