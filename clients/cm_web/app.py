@@ -94,7 +94,7 @@ class Site:
                 return self._html(await make(self.desk, request), request, about)
 
             key = (request.url.path, request.url.query)
-            return HTMLResponse(await self.desk.memory.get(key, about, render, pause=1.0))
+            return HTMLResponse(await self.desk.memory.get(key, about, render))
 
         return answer
 

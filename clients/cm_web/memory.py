@@ -1,8 +1,7 @@
 """Answers kept for a moment, so that many browsers cost the daemon no more than one.
 
 An answer is as old as its topics: it is asked for again after they changed. What takes long is not
-asked for all the time, and what is asked for by several at once is
-asked for once.
+asked for all the time, and what several ask for at once is asked for once.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ KEPT = 200
 
 SOON_S = 0.6
 
-PAUSE = 10.0
-"""An answer that took a second is not asked for again for ten."""
+PAUSE, LONG_PAUSE = 1.0, 10.0
+"""An answer that took a second is not asked for again for one; one that may take long, for ten."""
 
 
 @dataclass(slots=True)
@@ -85,7 +84,7 @@ class Memory:
         """The same for what may take long: None if it is not there within `SOON_S`; its topics change
         when it is."""
         topics = tuple(topics)
-        task = asyncio.ensure_future(self.get(key, topics, ask))
+        task = asyncio.ensure_future(self.get(key, topics, ask, pause=LONG_PAUSE))
         done, _ = await asyncio.wait({task}, timeout=SOON_S)
         if done:
             return task.result()
