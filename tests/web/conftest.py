@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "clients"))
 
 from browser import DESK, Browser, browser
+from daemon_process import DaemonProcess
 from web_house import WebHouse
 
 
@@ -35,3 +36,11 @@ def page(chromium: Browser) -> Iterator[Browser]:
     chromium.complaints()
     yield chromium
     assert chromium.complaints() == []
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
+    """A daemon that can be killed; nothing runs yet, and nothing runs afterwards."""
+    made = DaemonProcess(tmp_path)
+    yield made
+    made.end()
