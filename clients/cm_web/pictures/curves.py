@@ -21,7 +21,7 @@ class Chart:
 
 
 def charts(activity: Activity) -> list[Chart]:
-    """Throughput, failures and bytes moved over the whole time."""
+    """Throughput and failures over the whole time; quanta and bytes moved where there are any."""
     spans = activity.spans
     start = activity.start_time.ToMicroseconds() / 1e6
     times = [round(start + (at + 0.5) * activity.span, 1) for at in range(spans)]
@@ -34,7 +34,7 @@ def charts(activity: Activity) -> list[Chart]:
     each = duration(activity.span)
     failed, total = sum(sums["failed"]), sum(ended)
     share = percent(failed / total) if total else "none"
-    return [
+    found = [
         Chart(
             "Attempts ended",
             {
@@ -75,3 +75,5 @@ def charts(activity: Activity) -> list[Chart]:
             f"{size(sum(sums['bytes']))} between facilities; each point is {each}",
         ),
     ]
+    wanted = (True, True, any(sums["quanta"]), any(sums["bytes"]))
+    return [chart for chart, shown in zip(found, wanted, strict=True) if shown]
