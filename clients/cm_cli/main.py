@@ -25,6 +25,7 @@ from .commands import (
     progress,
     schedules,
     scripts,
+    web,
 )
 
 INTERRUPTED = 130
@@ -83,6 +84,7 @@ _FAMILIES = (
     schedules,
     scripts,
     daemon,
+    web,
 )
 for _family in _FAMILIES:
     for _command in _family.COMMANDS:

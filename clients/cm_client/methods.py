@@ -6,6 +6,7 @@ from .facility_calls import DaemonCalls, FacilityCalls
 from .group_calls import GroupCalls
 from .job_calls import JobCalls
 from .schedule_calls import ScheduleCalls
+from .statistics_calls import StatisticsCalls
 from .step_calls import StepCalls
 
 
@@ -17,6 +18,7 @@ class Methods(
     EventCalls,
     FacilityCalls,
     ScheduleCalls,
+    StatisticsCalls,
     DaemonCalls,
 ):
     """The methods of all services of `cmd_api.v1`."""

@@ -6,6 +6,8 @@ characters a name may have is the daemon's rule.
 
 from dataclasses import dataclass
 
+from cmd_api.v1.step_pb2 import NexusEntry
+
 COLLECTIONS = ("campaigns", "steps", "groups", "jobs")
 LEVELS = ("campaign", "step", "group", "job")
 
@@ -109,3 +111,8 @@ def _single(name: str, collection: str, what: str) -> str:
     if not bare or "/" in bare:
         raise ValueError(f"{name!r} is not the name of a {what}")
     return f"{collection}{bare}"
+
+
+def is_sum(entry: NexusEntry) -> bool:
+    """Whether an entry of a nexus log counts all groups of a step rather than one group."""
+    return "/groups/" not in entry.group

@@ -24,12 +24,7 @@ WORDS = 500
 def nexus_messages(
     step: str, rows: Sequence[NexusRow], facilities: Collection[str]
 ) -> Iterator[pb.NexusEntry]:
-    """The entries of the rows of `step` (its resource name). What is no facility by its name is an
-    element of tape, or a place that is not configured any more."""
-
-    def place(name: str) -> str:
-        return f"facilities/{name}" if name in facilities else name
-
+    """The entries of the rows of `step` (its resource name)."""
     left = LISTED_IN_ALL
     for row in rows:
         group = f"{step}/groups/{row.group}" if row.group else step
@@ -38,8 +33,8 @@ def nexus_messages(
         yield pb.NexusEntry(
             group=group,
             movement=row.movement,
-            source=place(row.source),
-            destination=place(row.destination),
+            source=place_name(row.source, facilities),
+            destination=place_name(row.destination, facilities),
             dataset_type=row.type,
             made=row.made,
             registered=row.registered,
@@ -57,6 +52,12 @@ def nexus_messages(
             purged=row.purged,
             groups=row.groups,
         )
+
+
+def place_name(place: str, facilities: Collection[str]) -> str:
+    """The resource name of a facility; what is none by its name is an element of tape, or a place that
+    is not configured any more."""
+    return f"facilities/{place}" if place in facilities else place
 
 
 def _gaps(told: str) -> Iterator[pb.NexusGap]:

@@ -8,6 +8,8 @@ from cmd_daemon.kernel.records import (
     CampaignFile,
     CampaignRow,
     FacilityLoad,
+    FailureRow,
+    GroupCount,
     GroupRow,
     JobRow,
     NexusRow,
@@ -16,7 +18,9 @@ from cmd_daemon.kernel.records import (
     RequestRow,
     Schedule,
     ScheduleRun,
+    SpanRow,
     StepRow,
+    WayRow,
 )
 from cmd_daemon.kernel.states import CampaignState, GroupState, JobKind, JobState
 
@@ -84,6 +88,22 @@ class Reader(Protocol):
     async def nexus_gaps(self, step_id: int, most: int) -> Sequence[NexusRow]: ...
 
     async def nexus_of_group(self, group_id: int) -> Sequence[NexusRow]: ...
+
+    async def ways(
+        self, campaign_id: int | None = None, step_id: int | None = None
+    ) -> Sequence[WayRow]: ...
+
+    async def count_groups(
+        self, campaign_id: int, step_id: int | None = None, slices: int = 0
+    ) -> Sequence[GroupCount]: ...
+
+    async def activity(
+        self, campaign_id: int, step_id: int | None, start: int, width: int, spans: int
+    ) -> Sequence[SpanRow]: ...
+
+    async def failures(
+        self, campaign_id: int, step_id: int | None = None
+    ) -> Sequence[FailureRow]: ...
 
     async def events(
         self,

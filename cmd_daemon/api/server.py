@@ -26,6 +26,8 @@ from cmd_api.v1 import (
     job_pb2_grpc,
     schedule_pb2,
     schedule_pb2_grpc,
+    statistics_pb2,
+    statistics_pb2_grpc,
     step_pb2,
     step_pb2_grpc,
 )
@@ -38,6 +40,7 @@ from cmd_daemon.api.interceptor import Edge
 from cmd_daemon.api.jobs import JobService
 from cmd_daemon.api.schedules import ScheduleService
 from cmd_daemon.api.service import Room
+from cmd_daemon.api.statistics import StatisticsService
 from cmd_daemon.api.steps import StepService
 
 MESSAGE_BYTES = 4 * 1024 * 1024
@@ -76,6 +79,7 @@ class Server:
         facility_pb2_grpc.add_FacilityServiceServicer_to_server(FacilityService(room), server)
         schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(ScheduleService(room), server)
         daemon_pb2_grpc.add_DaemonServiceServicer_to_server(DaemonService(room), server)
+        statistics_pb2_grpc.add_StatisticsServiceServicer_to_server(StatisticsService(room), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self.services = [
             module.DESCRIPTOR.services_by_name[name].full_name
@@ -88,6 +92,7 @@ class Server:
                 (facility_pb2, "FacilityService"),
                 (schedule_pb2, "ScheduleService"),
                 (daemon_pb2, "DaemonService"),
+                (statistics_pb2, "StatisticsService"),
             )
         ]
         reflection.enable_server_reflection(

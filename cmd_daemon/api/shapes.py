@@ -115,6 +115,7 @@ def step_message(row: StepRow) -> step_pb2.Step:
         ),
         start_time=stamp(step.started_at),
         finish_time=stamp(step.finished_at),
+        shares=step.policy.placement.shares,
     )
 
 

@@ -249,3 +249,64 @@ class NexusRow:
     job: str = ""
     job_state: str = ""
     gaps: str = "[]"
+
+
+@dataclass(slots=True)
+class GroupCount:
+    """Groups of one step at one facility (None: not placed) in one state; `slice` as asked for, `first`
+    the name of the one that was made first."""
+
+    step: str
+    facility: str | None
+    state: str
+    count: int
+    slice: int
+    first: str
+
+
+@dataclass(slots=True)
+class SpanRow:
+    """Attempts of one step at one facility that began (`what` "begun") or ended (`what` their state) in
+    one span of time, with their quanta; or (`what` "bytes") what transfers brought, in `count`."""
+
+    step: str
+    facility: str
+    span: int
+    what: str
+    count: int
+    quanta: int = 0
+
+
+@dataclass(slots=True)
+class FailureRow:
+    """Failures with the same message, task, exit code and class, of one step at one facility. `job` and
+    `attempt` tell the last one, `total` counts the failures of all rows, also of those not given."""
+
+    message: str
+    task: str
+    exit_code: int | None
+    error_class: str | None
+    step: str
+    facility: str
+    count: int
+    first_at: int
+    last_at: int
+    group: str
+    job: str
+    attempt: int
+    total: int
+
+
+@dataclass(slots=True)
+class WayRow:
+    """The newest counts of all movements from one place to another, as `NexusRow` has them."""
+
+    source: str
+    destination: str
+    made: int
+    sent: int
+    arrived: int
+    ingested: int
+    bytes: int
+    missing: int
+    groups: int

@@ -9,12 +9,13 @@ A step has up to 10^5 groups, so the summing is done where the rows are: in the 
 and only what counts is parsed. That many take seconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import TextClause, text
 
-from cmd_daemon.kernel.records import NexusRow
+from cmd_daemon.kernel.records import NexusRow, WayRow
 from cmd_daemon.store.dialect import ReaderConnection
 
 _COUNTS = (
@@ -59,6 +60,11 @@ FROM entry AS n JOIN groups AS g ON g.id = n.group_id JOIN jobs AS j ON j.id = n
 WHERE n.missing >= :missing
 ORDER BY g.state = 'HELD' DESC, g.id, n.position, n.source, n.destination, n.type LIMIT :most
 """
+_WAYS = """
+SELECT source, destination, {sums}, count(DISTINCT group_id)
+FROM entry WHERE movement <> 'purge' GROUP BY source, destination ORDER BY source, destination
+"""
+_WAY_COUNTS = ("made", "sent", "arrived", "ingested", "bytes", "missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,8 @@ class _Words:
     sum: str
     gaps: str
 
-    def query(self, within: str, then: str) -> TextClause:
-        """The question of a step or of a group."""
+    def query(self, within: str, then: str, summed: Sequence[str] = _COUNTS) -> TextClause:
+        """The question of a step, of a group or of campaigns; `summed` are the counts in `{sums}`."""
         texts = [f"{self.text.format(name=n)} AS {n}" for n in ("source", "destination", "type")]
         counts = [f"{self.count.format(name=n)} AS {n}" for n in _COUNTS]
         head = _NEWEST.format(
@@ -83,7 +89,7 @@ class _Words:
             books=self.books,
         )
         tail = then.format(
-            sums=", ".join(self.sum.format(name=n) for n in _COUNTS),
+            sums=", ".join(self.sum.format(name=n) for n in summed),
             counts=", ".join(f"n.{n}" for n in _COUNTS),
             gaps=self.gaps,
         )
@@ -130,12 +136,16 @@ _WORDS = {
         ),
     ),
 }
-_OF_STEP, _GAPS, _OF_GROUP = (
-    {name: words.query(within, then) for name, words in _WORDS.items()}
-    for within, then in (
-        ("j.step_id = :step_id", _SUMS),
-        ("j.step_id = :step_id", _SINGLE),
-        ("j.group_id = :group_id", _SINGLE),
+_LIVE = "j.campaign_id IN (SELECT id FROM campaigns WHERE state <> 'ARCHIVED')"
+_OF_STEP, _GAPS, _OF_GROUP, _WAYS_OF_STEP, _WAYS_OF_CAMPAIGN, _ALL_WAYS = (
+    {name: words.query(within, then, summed) for name, words in _WORDS.items()}
+    for within, then, summed in (
+        ("j.step_id = :step_id", _SUMS, _COUNTS),
+        ("j.step_id = :step_id", _SINGLE, _COUNTS),
+        ("j.group_id = :group_id", _SINGLE, _COUNTS),
+        ("j.step_id = :id", _WAYS, _WAY_COUNTS),
+        ("j.campaign_id = :id", _WAYS, _WAY_COUNTS),
+        (_LIVE, _WAYS, _WAY_COUNTS),
     )
 )
 
@@ -157,7 +167,20 @@ class NexusReading:
         """The entries of one group, movement by movement."""
         return await self._ask(_OF_GROUP, group_id=group_id, missing=0, most=MOST_ENTRIES)
 
+    async def ways(
+        self, campaign_id: int | None = None, step_id: int | None = None
+    ) -> list[WayRow]:
+        """The books of a step, a campaign, or all campaigns that are not archived, summed for each way."""
+        queries = _WAYS_OF_STEP if step_id is not None else _WAYS_OF_CAMPAIGN
+        ident = step_id if step_id is not None else campaign_id
+        if ident is None:
+            return [WayRow(*row) for row in await self._rows(_ALL_WAYS)]
+        return [WayRow(*row) for row in await self._rows(queries, id=ident)]
+
     async def _ask(self, queries: Mapping[str, TextClause], **values: int) -> list[NexusRow]:
+        return [NexusRow(*row) for row in await self._rows(queries, **values)]
+
+    async def _rows(self, queries: Mapping[str, TextClause], **values: int) -> Sequence[Any]:
         async with self._reading() as connection:
             query = queries[connection.dialect.name]
-            return [NexusRow(*row) for row in (await connection.execute(query, values)).all()]
+            return (await connection.execute(query, values)).all()

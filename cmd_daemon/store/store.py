@@ -15,6 +15,7 @@ from cmd_daemon.store.places import Places
 from cmd_daemon.store.reading import Reading
 from cmd_daemon.store.schedules import ScheduleReading
 from cmd_daemon.store.sqlite import SQLite, path_of
+from cmd_daemon.store.statistics import StatisticsReading
 
 SQLITE = "sqlite+aiosqlite"
 POSTGRESQL = "postgresql+asyncpg"
@@ -44,9 +45,9 @@ def _postgres(scheme: str) -> ModuleType:
     return postgres
 
 
-class Store(Reading, NexusReading, ScheduleReading, Loading, Places):
-    """One database, one writer. Reading methods: see `Reading` and `NexusReading`; start-up: see
-    `Loading`."""
+class Store(Reading, NexusReading, StatisticsReading, ScheduleReading, Loading, Places):
+    """One database, one writer. Reading methods: see `Reading`, `NexusReading`, `StatisticsReading` and
+    `ScheduleReading`; start-up: see `Loading`."""
 
     def __init__(self, dialect: Dialect, clock: Callable[[], int]) -> None:
         self._dialect = dialect

@@ -26,6 +26,7 @@ from cmd_api.v1 import (
     group_pb2,
     job_pb2,
     schedule_pb2,
+    statistics_pb2,
     step_pb2,
 )
 from cmd_daemon.config import Config
@@ -41,6 +42,7 @@ MODULES = (
     facility_pb2,
     schedule_pb2,
     daemon_pb2,
+    statistics_pb2,
 )
 
 FILE = """\

@@ -43,6 +43,10 @@ def _kind(method: MethodDescriptor, names: dict[str, str]) -> str:
     special = {
         "ListSteps": "campaign",
         "GetNexus": "step",
+        "GetGroupCounts": "step",
+        "GetActivity": "step",
+        "GetFailureCauses": "campaign",
+        "GetWays": "campaign",
         "ListGroups": "step",
         "ListPlacements": "group",
         "ListJobs": "group",

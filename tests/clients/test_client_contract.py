@@ -17,6 +17,7 @@ from cmd_api.v1 import (
     group_pb2,
     job_pb2,
     schedule_pb2,
+    statistics_pb2,
     step_pb2,
 )
 
@@ -28,6 +29,7 @@ FILES = (
     event_pb2,
     facility_pb2,
     schedule_pb2,
+    statistics_pb2,
     daemon_pb2,
 )
 METHODS: list[MethodDescriptor] = [

@@ -6,7 +6,6 @@ import pytest
 from fake_world import HOSTILE
 
 from cm_cli.errors import refusal
-from cm_cli.log_text import terminal_text
 from cm_cli.show.bars import ORDER, StateBar
 from cm_cli.show.text import clean, duration, size
 from cm_client import (
@@ -18,6 +17,7 @@ from cm_client import (
     NotAccepting,
     NotFound,
 )
+from cm_client.words import log_text
 
 
 def test_clean_takes_away_what_a_terminal_would_obey() -> None:
@@ -28,7 +28,7 @@ def test_clean_takes_away_what_a_terminal_would_obey() -> None:
 
 
 def test_a_character_cut_between_two_pieces_of_a_log_comes_out_whole() -> None:
-    decode = terminal_text()
+    decode = log_text()
     assert decode("é".encode()[:1]) + decode("é".encode()[1:] + b"\x1b[2J\n") == "é[2J\n"
     assert decode(b"\xff") == "\ufffd"
 

@@ -22,6 +22,7 @@ from cmd_api.v1 import (
     group_pb2,
     job_pb2,
     schedule_pb2,
+    statistics_pb2,
     step_pb2,
 )
 from cmd_daemon import hooks
@@ -43,6 +44,7 @@ MODULES = (
     group_pb2,
     job_pb2,
     schedule_pb2,
+    statistics_pb2,
     step_pb2,
 )
 

@@ -165,10 +165,10 @@ def logs(
             else:
                 print_messages(messages)
             return
-        from ..log_text import terminal_text
+        from cm_client.words import log_text
 
         plain = raw or not sys.stdout.isatty()
-        decoder = terminal_text()
+        decoder = log_text()
         for message in messages:
             data = message.data if plain else decoder(message.data).encode()
             sys.stdout.buffer.write(data)

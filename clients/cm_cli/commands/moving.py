@@ -97,7 +97,7 @@ def redrive(ctx: click.Context, name: Name, reason: str, as_json: bool) -> None:
     Retries the groups whose movement is HELD with gaps; of each group with gaps it says what was
     done, or why nothing can be. What has arrived is not moved again.
     """
-    from ..redriving import redrive as drive
+    from cm_client.redriving import redrive as drive
 
     with ctx.ensure_object(Caller).connect() as client:
         found = drive(client, name, reason)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 @pass_caller
 def status(caller: Caller, name: Name | None, as_json: bool) -> None:
     """Show how far a campaign is; without NAME, all that cm list shows."""
-    from ..needs import needs_of
+    from cm_client.needs import needs_of
+
     from ..scripts import finished_script
     from ..show import status as view
     from ..show.console import console

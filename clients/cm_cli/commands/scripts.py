@@ -83,10 +83,10 @@ class _Writer:
     """Pieces of the log to stdout, or beside a JSON document to stderr; harmless on a terminal."""
 
     def __init__(self, as_json: bool) -> None:
-        from ..log_text import terminal_text
+        from cm_client.words import log_text
 
         self._stream = sys.stderr if as_json else sys.stdout
-        self._clean = terminal_text() if self._stream.isatty() else None
+        self._clean = log_text() if self._stream.isatty() else None
 
     def __call__(self, data: bytes) -> None:
         self._stream.flush()

@@ -11,12 +11,12 @@ from cm_client import short_name
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.daemon_pb2 import Daemon, Plugin
 from cmd_api.v1.group_pb2 import Group
-from cmd_api.v1.job_pb2 import Attempt, Job, JobCommand, Part, Progress
+from cmd_api.v1.job_pb2 import Attempt, Job, JobCommand, Part
 from cmd_api.v1.step_pb2 import Step
 
 from .bars import counts_text
 from .console import facts, row, state_text, table, text
-from .text import between, clock, duration, moment, quanta_text, size, state_word
+from .text import between, clock, duration, moment, progress_text, quanta_text, size, state_word
 
 
 def _counts(numbers: dict[str, int]) -> str:
@@ -54,21 +54,6 @@ def job_table(jobs: Iterable[Job]) -> RenderableType:
             job.reason,
         )
     return grid
-
-
-def progress_text(progress: Progress) -> str:
-    """12/400 quanta, 3 failed, 2.0 GB at 10.0 MB/s."""
-    words = []
-    if progress.total or progress.done:
-        words.append(f"{progress.done}/{progress.total} {progress.unit}".rstrip())
-    if progress.failed:
-        words.append(f"{progress.failed} failed")
-    if progress.bytes:
-        rate = f" at {size(progress.rate)}/s" if progress.rate else ""
-        words.append(size(progress.bytes) + rate)
-    if progress.note:
-        words.append(progress.note)
-    return ", ".join(words)
 
 
 def standing_word(job: Job) -> str:

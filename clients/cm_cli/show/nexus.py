@@ -8,16 +8,11 @@ from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.text import Text
 
-from cm_client import parse_name, short_name
+from cm_client import is_sum, parse_name, short_name
 from cmd_api.v1.step_pb2 import Nexus, NexusEntry
 
 from .console import row, state_text, table, text
 from .text import counted, moment, size
-
-
-def is_sum(entry: NexusEntry) -> bool:
-    """Whether an entry counts all groups of a step rather than one group."""
-    return "/groups/" not in entry.group
 
 
 def nexus(log: Nexus, most_gaps: int) -> RenderableType:

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cm_client import short_name
+from cm_client.needs import Need
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.step_pb2 import Step
 
-from ..needs import Need
 from .bars import StateBar, counts_text
 from .console import facts, row, state_text, table, text
 from .entities import in_flight_text

@@ -13,18 +13,17 @@ from rich.live import Live
 from rich.text import Text
 
 from cm_client import CmError, short_name
+from cm_client.needs import Need
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.event_pb2 import Event
 from cmd_api.v1.job_pb2 import Job
 from cmd_api.v1.step_pb2 import Step
 
-from ..needs import Need
 from .console import row, table, text
 from .document import print_line
-from .entities import progress_text
 from .history import event_line
 from .status import campaign_head, needs_list, status, step_table
-from .text import between, state_word
+from .text import between, progress_text, state_word
 
 TELLING_JOB_STATES = frozenset({"FAILED", "HELD", "UNCERTAIN"})
 LAST_EVENTS = 6

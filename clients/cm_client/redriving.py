@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from cm_client import Client, CmError, DaemonUnavailable, Name, parse_name
 from cmd_api.v1.group_pb2 import Group
 from cmd_api.v1.job_pb2 import Job
 from cmd_api.v1.step_pb2 import NexusEntry
 
-from .show.nexus import is_sum
-from .show.text import clean, state_word
+from .blocking import Client
+from .errors import CmError, DaemonUnavailable
+from .names import Name, is_sum, parse_name
+from .words import clean, state_word
 
 
 @dataclass(frozen=True, slots=True)

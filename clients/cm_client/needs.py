@@ -6,30 +6,36 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-from cm_client import Client, parse_name, short_name
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.group_pb2 import Group
 from cmd_api.v1.job_pb2 import Job
 from cmd_api.v1.step_pb2 import Step
 
-from .show.text import state_word
+from .blocking import Client
+from .names import parse_name, short_name
+from .words import state_word
 
 _FINAL = ("ACCEPTED", "FAILED", "CANCELLED", "ARCHIVED")
 _GROUP_COMMANDS = {
-    "REVIEW": 'cm accept {0} --reason "…"   or   cm retry {0} --missing-only',
-    "HELD": "cm retry {0}   or see   cm why {0}",
+    "REVIEW": ('cm accept {0} --reason "…"', "cm retry {0} --missing-only"),
+    "HELD": ("cm retry {0}", "cm why {0}"),
 }
-_STEP_COMMANDS = {"REVIEW": 'cm sign {0} --reason "…"', "HELD": "cm release {0}"}
+_STEP_COMMANDS = {"REVIEW": ('cm sign {0} --reason "…"',), "HELD": ("cm release {0}",)}
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One entity that waits for a person. `name` in short form."""
+    """One entity that waits for a person. `name` in short form; any of the commands answers it."""
 
     name: str
     state: str
     reason: str
-    command: str
+    commands: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The commands on one line."""
+        return "   or   ".join(self.commands)
 
 
 def needs_of(
@@ -54,16 +60,19 @@ def needs_of(
             group = parse_name(job.name).parent.short
             if group not in named:  # a group speaks for its job
                 named.add(group)
-                command = f"cm release {group}"
-                needs.append(Need(short_name(job.name), state_word(job), job.reason, command))
+                commands = (f"cm release {group}",)
+                needs.append(Need(short_name(job.name), state_word(job), job.reason, commands))
     return needs[:limit]
 
 
 def _step_need(step: Step) -> Need:
     name, state = short_name(step.name), state_word(step)
-    return Need(name, state, step.reason or step.breakpoint, _STEP_COMMANDS[state].format(name))
+    commands = tuple(each.format(name) for each in _STEP_COMMANDS[state])
+    return Need(name, state, step.reason or step.breakpoint, commands)
 
 
 def _group_need(group: Group) -> Need:
     name, state = short_name(group.name), state_word(group)
-    return Need(name, state, group.reason, _GROUP_COMMANDS[state].format(name))
+    return Need(
+        name, state, group.reason, tuple(each.format(name) for each in _GROUP_COMMANDS[state])
+    )

@@ -1,0 +1,1 @@
+"""A module for each kind of page: what it asks the daemon, and what its template shows."""

@@ -1,0 +1,1 @@
+"""The geometry of the drawings; the templates draw them as SVG."""
