@@ -1,0 +1,3 @@
+"""What this plugin brings."""
+
+CMD_API_VERSION = 1
