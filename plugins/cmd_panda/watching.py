@@ -1,0 +1,242 @@
+"""The looks at one PanDA server, shared by everybody who waits for something there.
+
+However many groups and facilities there are: one question for all tasks and, where iDDS requests are
+waited for, one for those, in each cycle of `poll_s` seconds. Messages make the next look come sooner and
+are not needed.
+"""
+
+import asyncio
+import bisect
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Generic, TypeVar
+
+from cmd_panda.faults import Kind, PandaFault
+from cmd_panda.records import RequestRecord, TaskRecord
+from cmd_panda.server import PandaServer
+from cmd_panda.settings import PandaSettings
+
+FINAL = frozenset({"done", "finished", "failed", "aborted", "broken"})
+"""States in which PanDA is through with a task; `exhausted` is not: it waits for a person."""
+
+SOONEST_S = 5.0
+"""Seconds between two looks, however often they are asked for."""
+
+FRESH = 0.9
+"""Part of a cycle for which one look serves everybody."""
+
+DAY_US = 86_400_000_000
+LONGEST_PAGE = 100_000
+
+T = TypeVar("T")
+
+
+class Tasks:
+    """Our tasks as last seen, by id, name and beginning of the name."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, TaskRecord] = {}
+        self._ids: dict[str, list[int]] = {}
+        self._names: list[str] = []
+        self._sorted = True
+
+    def take(self, records: Iterable[TaskRecord]) -> None:
+        """Keep newer records."""
+        for record in records:
+            if record.id not in self._by_id:
+                ids = self._ids.setdefault(record.name, [])
+                if not ids:
+                    self._names.append(record.name)
+                    self._sorted = False
+                bisect.insort(ids, record.id)
+            self._by_id[record.id] = record
+
+    def get(self, id: int) -> TaskRecord | None:
+        """The task of this id, or None if it was not seen."""
+        return self._by_id.get(id)
+
+    def named(self, name: str) -> list[TaskRecord]:
+        """The tasks of exactly this name, the oldest first."""
+        return [self._by_id[id] for id in self._ids.get(name, ())]
+
+    def beginning(self, prefix: str) -> list[TaskRecord]:
+        """The tasks whose names begin so, by name."""
+        if not self._sorted:
+            self._names.sort()
+            self._sorted = True
+        found = []
+        for name in self._names[bisect.bisect_left(self._names, prefix) :]:
+            if not name.startswith(prefix):
+                break
+            found += self.named(name)
+        return found
+
+    def open(self) -> list[TaskRecord]:
+        """The tasks that PanDA is not through with."""
+        return [each for each in self._by_id.values() if each.status not in FINAL]
+
+    def newest(self) -> int:
+        """The highest id seen, 0 if none."""
+        return max(self._by_id, default=0)
+
+
+class Requests:
+    """iDDS requests as last seen, by id and name."""
+
+    def __init__(self, records: Iterable[RequestRecord] = ()) -> None:
+        self._by_name = {each.name: each for each in records}
+        self._by_id = {each.id: each for each in self._by_name.values() if each.id is not None}
+
+    def get(self, id: int) -> RequestRecord | None:
+        """The request of this id; None if it was not seen, or has no transforms yet: see its name."""
+        return self._by_id.get(id)
+
+    def named(self, name: str) -> RequestRecord | None:
+        """The request of this name."""
+        return self._by_name.get(name)
+
+
+class Look(Generic[T]):
+    """One kind of look, that everybody who asks within a cycle shares."""
+
+    def __init__(
+        self, ask: Callable[[], Awaitable[T]], now: Callable[[], int], poll_s: float
+    ) -> None:
+        self._ask = ask
+        self._now = now
+        self._poll_s = poll_s
+        self._began: int | None = None
+        self._seen: T | None = None
+        self._sooner = False
+        self._under_way: asyncio.Task[T] | None = None
+        self.count = 0
+
+    def wake(self) -> None:
+        """Something has changed: the next who asks gets a new look."""
+        self._sooner = True
+
+    async def fresh(self, anew: bool = False) -> T:
+        """A look of this cycle, or with `anew` one that begins now. Raises PandaFault if it fails; the
+        next who asks tries again."""
+        if anew and self._under_way is not None:
+            await asyncio.wait([self._under_way])
+        if self._under_way is None or self._under_way.done():
+            if self._seen is not None and not anew and not self._is_due():
+                return self._seen
+            self._sooner = False
+            self._began = self._now()
+            self._under_way = asyncio.create_task(self._look())
+        # A deadline may end our waiting, but not the look that others wait for.
+        return await asyncio.shield(self._under_way)
+
+    def _is_due(self) -> bool:
+        if self._began is None:
+            return True
+        age = (self._now() - self._began) / 1e6
+        soonest = min(SOONEST_S, self._poll_s * FRESH)
+        return age >= (soonest if self._sooner else self._poll_s * FRESH)
+
+    async def _look(self) -> T:
+        self.count += 1
+        try:
+            self._seen = await self._ask()
+        except BaseException:
+            self._began = None
+            raise
+        return self._seen
+
+    async def close(self) -> None:
+        """End a look under way."""
+        if self._under_way is not None:
+            self._under_way.cancel()
+            await asyncio.wait([self._under_way])
+
+
+class Watch:
+    """The looks at one server."""
+
+    def __init__(
+        self, server: PandaServer, settings: PandaSettings, now: Callable[[], int]
+    ) -> None:
+        self._server = server
+        self._settings = settings
+        self._now = now
+        self._tasks = Tasks()
+        self._page = settings.page
+        self._from: int | None = None
+        """Everything modified since then is in `_tasks`, up to the last look."""
+        self._wanted_from: int | None = None
+        self._looked_at = 0
+        self._swept_at = 0
+        self._requests_wanted: set[int] = set()
+        self.looks = Look(self._look, now, settings.poll_s)
+        self.request_looks = Look(self._look_at_requests, now, settings.poll_s)
+
+    async def tasks(self, since: int) -> Tasks:
+        """Our tasks as this cycle has seen them, with all that were changed after `since`
+        (microseconds UTC): when the oldest of the work was submitted that the caller asks about. One
+        call to the server for all who ask within a cycle. Raises PandaFault."""
+        since = max(since - DAY_US, 0)  # JEDI sets times back by up to a day to have tasks taken up
+        if self._wanted_from is None or since < self._wanted_from:
+            self._wanted_from = since
+        seen = await self.looks.fresh()
+        if self._from is not None and self._from > since:
+            seen = await self.looks.fresh(anew=True)
+        return seen
+
+    async def requests(self, ids: Collection[int]) -> Requests:
+        """iDDS requests as this cycle has seen them. One call for all who ask within a cycle: for
+        the one request there is, or else for all that iDDS has. Raises PandaFault."""
+        self._requests_wanted |= set(ids)
+        return await self.request_looks.fresh()
+
+    def forget_requests(self, ids: Collection[int]) -> None:
+        """Nobody waits for these any more."""
+        self._requests_wanted -= set(ids)
+
+    def wake(self) -> None:
+        """Something has changed at the server."""
+        self.looks.wake()
+        self.request_looks.wake()
+
+    def follows(self, task: int) -> bool:
+        """Whether news of a task may matter: it is open as far as we know, or not known."""
+        known = self._tasks.get(task)
+        return known is None or known.status not in FINAL
+
+    async def close(self) -> None:
+        """End the looks under way."""
+        await self.looks.close()
+        await self.request_looks.close()
+
+    async def _look(self) -> Tasks:
+        now, wanted = self._now(), self._wanted_from
+        whole = wanted if wanted is not None else now
+        since = max(self._looked_at - round(self._settings.overlap_s * 1e6), 0)
+        sweeping = now - self._swept_at >= self._settings.sweep_s * 1e6
+        if self._from is None or whole < self._from:
+            since = whole
+        elif sweeping:
+            oldest = [each.created for each in self._tasks.open() if each.created is not None]
+            since = min([since, *(at - DAY_US for at in oldest)])
+        while True:
+            records, cut = await self._server.tasks_since(since, self._page)
+            self._tasks.take(records)
+            if not cut:
+                break
+            if self._page >= LONGEST_PAGE:
+                raise PandaFault(
+                    Kind.SERVER,
+                    f"{self._server.there} has more than {self._page} tasks of ours since then",
+                )
+            self._page = min(self._page * 2, LONGEST_PAGE)
+        self._looked_at = now
+        if self._from is None or since < self._from:
+            self._from = since
+        if sweeping:
+            self._swept_at = now
+        return self._tasks
+
+    async def _look_at_requests(self) -> Requests:
+        wanted = self._requests_wanted
+        only = next(iter(wanted)) if len(wanted) == 1 else None
+        return Requests(await self._server.requests(only))
