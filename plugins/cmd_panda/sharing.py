@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from cmd_daemon.hooks import Host
+from cmd_panda.queues import QueueBoard
 from cmd_panda.server import PandaServer
 from cmd_panda.settings import NAME, PandaSettings
 from cmd_panda.watching import Watch
@@ -17,10 +18,12 @@ JOB_ENDS = frozenset({"finished", "failed", "closed", "cancelled"})
 
 @dataclass(slots=True)
 class Shared:
-    """One server with the watch over it, and the facilities that are told when something happens."""
+    """One server with the watch over it, what its queues are, and the facilities that are told when
+    something happens."""
 
     server: PandaServer
     watch: Watch
+    queues: QueueBoard
     host: Host
     facilities: set[str] = field(default_factory=set)
     hints: Hints | None = None
@@ -64,7 +67,8 @@ class Servers:
         if shared is None:
             server = PandaServer(settings, self._host.now)
             watch = Watch(server, settings, self._host.now)
-            shared = self._shared[name] = Shared(server, watch, self._host)
+            board = QueueBoard(server, self._host.now)
+            shared = self._shared[name] = Shared(server, watch, board, self._host)
             if settings.stomp is not None:
                 loop = asyncio.get_running_loop()
                 shared.hints = Hints(settings.stomp, loop, shared.wake, shared.heeds, NAME)

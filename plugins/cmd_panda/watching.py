@@ -38,11 +38,15 @@ class Tasks:
         self._ids: dict[str, list[int]] = {}
         self._names: list[str] = []
         self._sorted = True
+        self._moved: dict[int, int] = {}
 
-    def take(self, records: Iterable[TaskRecord]) -> None:
+    def take(self, records: Iterable[TaskRecord], now: int) -> None:
         """Keep newer records."""
         for record in records:
-            if record.id not in self._by_id:
+            known = self._by_id.get(record.id)
+            if known is not None and known.done != record.done:
+                self._moved[record.id] = now
+            if known is None:
                 ids = self._ids.setdefault(record.name, [])
                 if not ids:
                     self._names.append(record.name)
@@ -70,13 +74,17 @@ class Tasks:
             found += self.named(name)
         return found
 
+    def all(self) -> Iterable[TaskRecord]:
+        """Every task seen."""
+        return self._by_id.values()
+
     def open(self) -> list[TaskRecord]:
         """The tasks that PanDA is not through with."""
         return [each for each in self._by_id.values() if each.status not in FINAL]
 
-    def newest(self) -> int:
-        """The highest id seen, 0 if none."""
-        return max(self._by_id, default=0)
+    def moved_at(self, id: int) -> int | None:
+        """When the counters of a task were last seen to change; None if never."""
+        return self._moved.get(id)
 
 
 class Requests:
@@ -220,7 +228,7 @@ class Watch:
             since = min([since, *(at - DAY_US for at in oldest)])
         while True:
             records, cut = await self._server.tasks_since(since, self._page)
-            self._tasks.take(records)
+            self._tasks.take(records, now)
             if not cut:
                 break
             if self._page >= LONGEST_PAGE:

@@ -1,0 +1,423 @@
+"""The family of scripts: each attempt is one PanDA task of one job."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from functools import partial
+
+import structlog
+
+from cmd_daemon.hooks import (
+    Absent,
+    Accepted,
+    CancelAnswer,
+    Command,
+    Control,
+    ControlAnswer,
+    DriverError,
+    ErrorClass,
+    Found,
+    JobKind,
+    JobOrder,
+    JobRef,
+    LogChunk,
+    Observation,
+    Outcome,
+    Part,
+    Phase,
+    Refused,
+    Unclear,
+)
+from cmd_housekeeping.arc_records import Record
+from cmd_local.orders import BadOrder
+from cmd_panda.books import MARK, Books, id_of, ref_of
+from cmd_panda.commands import TaskCommands
+from cmd_panda.endings import outcome_of
+from cmd_panda.errors import ErrorTable
+from cmd_panda.faults import Kind, PandaFault
+from cmd_panda.inspecting import parts_of_task, read_part
+from cmd_panda.lookup import by_name, by_next_ids, doubles, last_before, unsettled_s
+from cmd_panda.naming import name_of
+from cmd_panda.records import TaskRecord
+from cmd_panda.settings import NAME
+from cmd_panda.states import ENDING, message_of, phase_of, progress_of
+from cmd_panda.tasks import parameters_of
+from cmd_panda.watching import FINAL, Tasks
+from cmd_panda.work import Place
+
+ENDINGS_AT_A_TIME = 20
+"""Tasks that are over and failed, whose jobs are asked about in one observation."""
+
+KILL_AGAIN_US = 300_000_000
+STOPPING = frozenset({Kind.LOST, Kind.SERVER, Kind.CREDENTIAL, Kind.FULL})
+"""After such a refusal the rest of a set is not sent."""
+
+log = structlog.get_logger()
+
+
+class ScriptWork:
+    """The scripts of one facility."""
+
+    kinds = frozenset({JobKind.SCRIPT})
+    mark = MARK
+    commands = frozenset(Command)
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._now = place.host.now
+        self._settings = place.settings
+        root = place.host.state_dir / NAME / "scripts" / place.facility.name
+        self._books = Books(root)
+        self._table = ErrorTable(place.settings.errors, place.settings.passive, place.facility.name)
+        self._commands = TaskCommands(place)
+        self._planting: dict[str, asyncio.Task[Accepted | Refused]] = {}
+        self._one_at_a_time = asyncio.Lock()
+        self._killed_at: dict[str, int] = {}
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Recall what is open. Raises DriverError if the state directory cannot be used."""
+        try:
+            await asyncio.to_thread(self._books.open)
+        except OSError as error:
+            raise DriverError(ErrorClass.TRANSIENT, f"{self._place.here}: {error}") from error
+
+    async def stop(self) -> None:
+        """End what is under way here; tasks go on."""
+        if self._planting:
+            await asyncio.wait(list(self._planting.values()))
+
+    # ---- submit
+
+    async def submit(self, orders: Sequence[JobOrder]) -> Sequence[Accepted | Refused]:
+        """Look for each attempt by its name, and submit those that are not there."""
+        fresh = {order.key: order for order in orders if order.key not in self._planting}
+        if fresh:
+            call = asyncio.create_task(self._plant(fresh))
+            for key in fresh:
+                one = asyncio.create_task(_answer_of(call, key))
+                one.add_done_callback(partial(self._planted, key))
+                self._planting[key] = one
+        waiting = [self._planting[order.key] for order in orders]
+        # A deadline may end our waiting, but not the planting: `find` waits for that.
+        return await asyncio.gather(*(asyncio.shield(task) for task in waiting))
+
+    def _planted(self, key: str, _: asyncio.Task[Accepted | Refused]) -> None:
+        self._planting.pop(key, None)
+
+    async def _plant(self, orders: Mapping[str, JobOrder]) -> dict[str, Accepted | Refused]:
+        """Answers by key; never raises a DriverError."""
+        answers: dict[str, Accepted | Refused] = {}
+        async with self._one_at_a_time:
+            try:
+                waiting = await self._not_there(orders, answers)
+                room = self._settings.calls
+                for first in range(0, len(waiting), room):
+                    sent = await asyncio.gather(
+                        *(self._send(order) for order in waiting[first : first + room])
+                    )
+                    answers |= {answer.key: answer for answer, _ in sent}
+                    stop = next((fault for _, fault in sent if fault is not None), None)
+                    if stop is not None:
+                        _leave(waiting[first + room :], stop, answers)
+                        break
+            except DriverError as error:
+                for key in orders.keys() - answers.keys():
+                    answers[key] = Refused(key, error.error_class, str(error))
+            except OSError as error:
+                words = f"{self._place.here}: the state directory gives an error: {error}"
+                for key in orders.keys() - answers.keys():
+                    answers[key] = Refused(key, ErrorClass.TRANSIENT, words)
+        return answers
+
+    async def _not_there(
+        self, orders: Mapping[str, JobOrder], answers: dict[str, Accepted | Refused]
+    ) -> list[JobOrder]:
+        """The orders to submit; those that are there, or may yet come, are answered."""
+        asked = []
+        for key, order in orders.items():
+            record = self._books.get(key)
+            if record is not None and record.id:
+                answers[key] = Accepted(key, ref_of(int(record.id)))
+            else:
+                asked.append(order)
+        known = await self._named([order.key for order in asked])
+        waiting = []
+        for order in asked:
+            record = self._books.get(order.key)
+            wait = self._unsettled_s(record)
+            if order.key in known:
+                answers[order.key] = Accepted(order.key, ref_of(known[order.key]))
+            elif wait > 0:
+                words = (
+                    f"{self._place.here}: a former submission may still arrive, for {wait:.0f} s"
+                )
+                answers[order.key] = Refused(order.key, ErrorClass.NOT_YET, words)
+            else:
+                waiting.append(order)
+        return waiting
+
+    async def _send(self, order: JobOrder) -> tuple[Accepted | Refused, PandaFault | None]:
+        """Submit one task; what is about to be done is written down before. The fault is there if it
+        would meet the next one too."""
+        try:
+            parameters = await asyncio.to_thread(parameters_of, order, self._settings)
+        except BadOrder as error:
+            return Refused(order.key, ErrorClass.PERMANENT, str(error)), None
+        await asyncio.to_thread(self._books.sending, order.key, self._now())
+        try:
+            task = await self._place.shared().server.submit_task(parameters)
+        except PandaFault as fault:
+            if fault.kind is not Kind.LOST:
+                await asyncio.to_thread(self._books.forget, order.key)
+            words = f"{self._place.here}: {fault}"
+            refusal = Refused(order.key, fault.error_class, words)
+            return refusal, fault if fault.kind in STOPPING else None
+        await asyncio.to_thread(self._books.took, order.key, task)
+        return Accepted(order.key, ref_of(task)), None
+
+    # ---- find
+
+    async def find(self, keys: Sequence[str]) -> Sequence[Found | Absent | Unclear]:
+        """Which attempts PanDA has; see `lookup`. Raises DriverError where it cannot be asked, for
+        then nothing is known and it is asked again."""
+        under_way = [self._planting[key] for key in keys if key in self._planting]
+        if under_way:
+            await asyncio.wait(under_way)
+        async with self._one_at_a_time:
+            records = {key: self._books.get(key) for key in keys}
+            found = {
+                key: int(record.id)
+                for key, record in records.items()
+                if record is not None and record.id
+            }
+            found |= await self._named([key for key in keys if key not in found])
+            lost = {
+                key: record
+                for key, record in records.items()
+                if record is not None and key not in found
+            }
+            if lost:
+                found |= await self._next(lost)
+            return [self._found(key, found.get(key), lost.get(key)) for key in keys]
+
+    def _found(self, key: str, task: int | None, lost: Record | None) -> Found | Absent | Unclear:
+        if task is not None:
+            return Found(key, ref_of(task))
+        wait = self._unsettled_s(lost)
+        if wait > 0:
+            words = f"{self._place.here}: sent, no answer; it may arrive for {wait:.0f} s more"
+            return Unclear(key, words)
+        if lost is not None:
+            self._books.forget(key)
+        return Absent(key)
+
+    async def _named(self, keys: Sequence[str]) -> dict[str, int]:
+        """The tasks that PanDA has by their names, by key. Of two the oldest is adopted, and the
+        others are reported."""
+        if not keys:
+            return {}
+        names = {name_of(key, self._settings.prefix): key for key in keys}
+        told = await by_name(self._place.shared().server, names)
+        for name, others in doubles(told).items():
+            log.warning("tasks of the same name", name=name, adopted=told[name][0], others=others)
+        return await self._adopt({names[name]: ids[0] for name, ids in told.items()})
+
+    async def _next(self, lost: Mapping[str, Record]) -> dict[str, int]:
+        """The tasks without an answer that stand among the next ids, by key."""
+        shared = self._place.shared()
+        names = {name_of(key, self._settings.prefix): key for key in lost}
+        at = min(record.sent_at for record in lost.values())
+        after = last_before(await shared.watch.tasks(at), self._books.below(at), at)
+        told = await by_next_ids(shared.server, names, after)
+        return await self._adopt({names[name]: id for name, id in told.items()})
+
+    async def _adopt(self, tasks: dict[str, int]) -> dict[str, int]:
+        for key, task in tasks.items():
+            await asyncio.to_thread(self._books.took, key, task, self._now())
+        return tasks
+
+    def _unsettled_s(self, record: Record | None) -> float:
+        if record is None or record.id:
+            return 0.0
+        return unsettled_s(record.sent_at, self._now(), self._settings.settle_s)
+
+    # ---- observe
+
+    async def observe(self, refs: Sequence[JobRef]) -> Sequence[Observation]:
+        """How far tasks are, from the look that everybody shares. The jobs of those that have failed
+        are asked about once, some at a time."""
+        seen: list[Observation] = []
+        waiting: list[tuple[JobRef, int, Record]] = []
+        for ref, told in zip(refs, await asyncio.to_thread(self._recall, refs), strict=True):
+            match told:
+                case Outcome():
+                    seen.append(Observation(ref.key, Phase.DONE, outcome=told))
+                case None:
+                    words = f"{self._place.here}: '{ref.ref}' is no task"
+                    seen.append(Observation(ref.key, Phase.GONE, message=words))
+                case task, record:
+                    waiting.append((ref, task, record))
+        if not waiting:
+            return seen
+        oldest = min(record.sent_at for _, _, record in waiting)
+        tasks = await self._place.shared().watch.tasks(oldest)
+        endings: list[Coroutine[None, None, Observation]] = []
+        for ref, task, record in waiting:
+            known = tasks.get(task)
+            if known is None:
+                seen.append(await self._unseen(ref, task, record))
+                continue
+            await self._tend(ref, known, record)
+            if known.status not in FINAL:
+                seen.append(self._going_on(ref, known, tasks))
+            elif known.status == "done" or len(endings) < ENDINGS_AT_A_TIME:
+                endings.append(self._over(ref, known, record))
+            else:
+                words = f"task {task} is {known.status}; its jobs are asked about soon"
+                seen.append(Observation(ref.key, Phase.RUNNING, message=words))
+        return seen + list(await asyncio.gather(*endings))
+
+    def _recall(self, refs: Sequence[JobRef]) -> list[Outcome | tuple[int, Record] | None]:
+        """What the books have of each: its outcome, or its task and record; None for no task."""
+        found: list[Outcome | tuple[int, Record] | None] = []
+        for ref in refs:
+            task = id_of(ref.ref)
+            outcome = None if self._books.is_open(ref.key) else self._books.outcome(ref.key)
+            if outcome is not None or task is None:
+                found.append(outcome)
+            else:
+                found.append((task, self._books.took(ref.key, task)))
+        return found
+
+    def _going_on(self, ref: JobRef, task: TaskRecord, tasks: Tasks) -> Observation:
+        moved, hours = tasks.moved_at(task.id), self._settings.stuck_h
+        return Observation(
+            ref.key,
+            phase_of(task.status),
+            progress=progress_of(task),
+            message=message_of(task, moved, self._now(), hours),
+        )
+
+    async def _unseen(self, ref: JobRef, task: int, record: Record) -> Observation:
+        """A task that is in no look: JEDI has not refined it yet, or it is gone."""
+        waited = (self._now() - record.sent_at) / 1e6
+        if waited < self._settings.refine_s:
+            return Observation(ref.key, Phase.QUEUED, message="taken by PanDA, not refined yet")
+        if waited >= self._settings.lost_s:
+            server = self._place.shared().server
+            there = await server.task(task) or await server.task_parameters(task)
+            if there is None:
+                words = f"{self._place.here}: PanDA has no task {task} any more"
+                return Observation(ref.key, Phase.GONE, message=words)
+        hours = waited / 3600
+        words = f"taken by PanDA, but not refined for {hours:.1f} hours: is JEDI at work there?"
+        return Observation(ref.key, Phase.QUEUED, message=words)
+
+    async def _tend(self, ref: JobRef, task: TaskRecord, record: Record) -> None:
+        """Say a kill again that has not been carried out: one that came before the task was refined is
+        lost, and so is one that another command has overwritten. A parked task is ended too."""
+        wanted = record.cancelled or task.status == "exhausted"
+        if not wanted or task.status in FINAL or task.status in ENDING:
+            return
+        if self._now() - self._killed_at.get(ref.key, 0) < KILL_AGAIN_US:
+            return
+        self._killed_at[ref.key] = self._now()
+        try:
+            await self._place.shared().server.kill(task.id)
+        except PandaFault as fault:
+            log.warning("task could not be killed", task=task.id, problem=str(fault))
+
+    async def _over(self, ref: JobRef, task: TaskRecord, record: Record) -> Observation:
+        outcome = await self._outcome(ref, task, record)
+        await asyncio.to_thread(self._books.keep_outcome, ref.key, outcome)
+        self._killed_at.pop(ref.key, None)
+        self._commands.forget(task.id)
+        return Observation(ref.key, Phase.DONE, outcome=outcome, progress=progress_of(task))
+
+    async def _outcome(self, ref: JobRef, task: TaskRecord, record: Record) -> Outcome:
+        jobs = []
+        if task.status != "done":
+            jobs = await self._place.shared().server.jobs(task.id, unsuccessful=True)
+        parked = ref.key in self._killed_at and not record.cancelled
+        return outcome_of(task, jobs, self._table, record.cancelled, parked)
+
+    # ---- cancel and control
+
+    async def cancel(self, refs: Sequence[JobRef]) -> Sequence[CancelAnswer]:
+        """Have tasks killed. A kill that cannot be carried out yet is said again while observing."""
+        return await asyncio.gather(*(self._cancel(ref) for ref in refs))
+
+    async def _cancel(self, ref: JobRef) -> CancelAnswer:
+        task = id_of(ref.ref)
+        if task is None or await asyncio.to_thread(self._books.outcome, ref.key) is not None:
+            return CancelAnswer(ref.key, done=True)
+        await asyncio.to_thread(self._books.cancelled, ref.key, task)
+        try:
+            await self._place.shared().server.kill(task)
+        except PandaFault as fault:
+            if fault.kind in (Kind.GONE, Kind.STATE):
+                return CancelAnswer(ref.key, done=True, message=str(fault))
+            return CancelAnswer(ref.key, done=False, message=f"{self._place.here}: {fault}")
+        self._killed_at[ref.key] = self._now()
+        return CancelAnswer(ref.key, done=True)
+
+    async def control(self, controls: Sequence[Control]) -> Sequence[ControlAnswer]:
+        """Commands to tasks, each done when the task shows it."""
+        asked: list[tuple[Control, int]] = []
+        answers: list[ControlAnswer] = []
+        oldest = self._now()
+        for control in controls:
+            task = id_of(control.ref)
+            over = await asyncio.to_thread(self._books.outcome, control.key)
+            if task is None or over is not None:
+                answers.append(ControlAnswer(control.key, True, message="it is over"))
+                continue
+            record = await asyncio.to_thread(self._books.took, control.key, task)
+            if record.cancelled:
+                words = f"task {task} is being ended"
+                answers.append(ControlAnswer(control.key, False, ErrorClass.PERMANENT, words))
+                continue
+            oldest = min(oldest, record.sent_at)
+            asked.append((control, task))
+        if asked:
+            tasks = await self._place.shared().watch.tasks(oldest)
+            answers += [
+                await self._commands.carry_out(control, task, tasks.get(task))
+                for control, task in asked
+            ]
+        return answers
+
+    # ---- drill-down
+
+    async def inspect(self, ref: JobRef) -> Sequence[Part]:
+        """The task, its jobs with what went wrong, and where their logs are."""
+        task = id_of(ref.ref)
+        if task is None:
+            return []
+        return await parts_of_task(self._place, self._table, task)
+
+    async def read_log(
+        self, ref: JobRef, part: str, offset: int, follow: bool
+    ) -> AsyncIterator[LogChunk]:
+        """A log that `inspect` has named."""
+        task = id_of(ref.ref)
+        if task is None:
+            raise DriverError(ErrorClass.PERMANENT, f"{self._place.here}: '{ref.ref}' is no task")
+        async for chunk in read_part(self._place, task, part, offset, follow):
+            yield chunk
+
+
+async def _answer_of(
+    call: asyncio.Task[dict[str, Accepted | Refused]], key: str
+) -> Accepted | Refused:
+    return (await asyncio.shield(call))[key]
+
+
+def _leave(
+    orders: Sequence[JobOrder], fault: PandaFault, answers: dict[str, Accepted | Refused]
+) -> None:
+    """Orders that were not sent, because the one before met a server that takes none."""
+    kind = fault.error_class if fault.error_class is ErrorClass.NOT_YET else ErrorClass.TRANSIENT
+    for order in orders:
+        answers[order.key] = Refused(order.key, kind, f"not sent, after this: {fault}")

@@ -1,0 +1,18 @@
+"""One contract server and the facilities that work at it."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "panda_server"))
+
+from panda_place import PandaPlace
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[PandaPlace]:
+    """A contract server whose time runs fast, and a facility at it."""
+    with PandaPlace(tmp_path) as made:
+        yield made
