@@ -87,6 +87,10 @@ class PandaServer:
         """Move the model's time, and let happen what falls into it."""
         self.world.advance(seconds)
 
+    def use(self, world: World) -> None:
+        """Go on with another world."""
+        self.world = self.app.world = world
+
     # ---- running
 
     def start(self) -> None:

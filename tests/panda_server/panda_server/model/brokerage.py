@@ -34,8 +34,8 @@ def choose(world: "World", task: Task) -> str | None:
     lines.append("no candidates")
     world.jedi_logs[str(task.id)] = "\n".join(lines) + "\n"
     link = f'<a href="{world.url}/cache/jedilog/{task.id}">log</a>'
-    task.error = (
-        f"{link} : {lines[-2].strip()}. no candidates. "
-        "brokerage failed for 1 input datasets when trying 1 datasets."
-    )
+    said = f"{link} : {lines[-2].strip()}. no candidates."
+    if world.jedi_log_error:
+        said = f"failed to write log with {world.jedi_log_error}"
+    task.error = f"{said} brokerage failed for 1 input datasets when trying 1 datasets."
     return None

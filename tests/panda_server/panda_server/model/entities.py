@@ -108,7 +108,7 @@ class Job:
     parameters: str
     ram: int
     log_file: int
-    log_guid: str
+    log_guid: str | None
     row: int
     host: str | None = None
     started: datetime | None = None

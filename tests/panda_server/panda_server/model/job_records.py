@@ -107,7 +107,7 @@ def job_record(world: "World", job: Job) -> dict[str, Any]:
     }
     logs = {
         "row_ID": job.row + 1,
-        "GUID": job.log_guid if job.ended and job.host else None,
+        "GUID": job.log_guid,
         "lfn": "log.tgz",
         "type": "log",
         "dataset": log.get("dataset"),

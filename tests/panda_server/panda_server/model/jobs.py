@@ -20,7 +20,7 @@ def create(world: "World", task: Task, file: Input, site: str) -> Job:
     number = world.number("job")
     file.first_job = file.first_job or number
     rows = [world.number("row"), world.number("row")]
-    log_file = world.number("file")
+    log_file = world.number("log")
     job = Job(
         id=number,
         task=task.id,
@@ -35,7 +35,7 @@ def create(world: "World", task: Task, file: Input, site: str) -> Job:
         parameters=tasks.template(task).replace("${IN/L}", file.name),
         ram=int(tasks.ram_mb(task, file) * 0.9),
         log_file=log_file,
-        log_guid=str(uuid.uuid4()),
+        log_guid=None,
         row=rows[0],
         mark=now.timestamp(),
     )
@@ -53,6 +53,7 @@ def create(world: "World", task: Task, file: Input, site: str) -> Job:
 def work(world: "World", job: Job) -> None:
     """What happens to a job when its time has come."""
     if job.status == "pending":
+        job.log_guid = str(uuid.uuid4())
         _set(world, job, "defined")
         world.alarm(job, world.pace.activate)
     elif job.status == "defined":

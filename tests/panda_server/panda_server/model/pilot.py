@@ -80,7 +80,8 @@ class Pilot:
         """Take a rule away; what it held goes on."""
         self.rules.remove(rule)
         for job in world.jobs.values():
-            if job.due is None and job.status == rule.hold:
+            held = rule.hold is not None and self.holds(world, job, rule.hold)
+            if job.due is None and job.status == rule.hold and not held:
                 world.alarm(job, 0.0)
 
     def _rule(self, world: "World", job: Job, fits: Callable[[Rule], Any]) -> Rule | None:

@@ -19,6 +19,8 @@ SPLIT_RULES = (
     "pushStatusChanges",
     "cloudAsVO",
     "messageDriven",
+    "instantiateTmpl",
+    "instantiateTmplSite",
 )
 SCOUTS = 10
 
@@ -56,6 +58,8 @@ def split_rule(told: dict[str, Any]) -> str:
     known = {name: told[name] for name in SPLIT_RULES if isinstance(told.get(name), int | str)}
     if "pfnList" in told:
         known["pfnList"] = 1
+    else:
+        known |= {"instantiateTmpl": 1, "instantiateTmplSite": 1}
     known |= always
     return ",".join(f"{name}={known[name]}" for name in SPLIT_RULES if name in known)
 

@@ -1,6 +1,7 @@
 """A task's life, one step after the other, in the order that the recorded lives show."""
 
 import math
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from panda_server.model import brokerage, jobs, refine
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["input_changed", "ram_mb", "set_status", "template", "work"]
 
 TOLD = {"defined", "scouting", "pending", "running", "prepared", *FINAL_TASK}
+BACKDATED = timedelta(hours=1)
 MEMORY_ERRORS = {("pilot", 1212), ("pilot", 1223), ("exe", 137), ("pilot", 1235)}
 
 
@@ -145,10 +147,11 @@ def _generate(world: "World", task: Task) -> None:
             file.status = "picked"
             world.touch(file)
         world.alarm(task, world.pace.hold)
-    elif active_jobs(world, task) and task.status == "ready":
-        set_status(world, task, "scouting" if task.scouts else "running")
-    elif task.request is not None and task.status == "ready":
-        set_status(world, task, "running")
+    elif task.status == "ready" and (active_jobs(world, task) or task.request is not None):
+        if task.scouts:
+            set_status(world, task, "scouting")
+        else:
+            run(world, task)
     else:
         _close(world, task)
 
@@ -193,10 +196,16 @@ def _scouted(world: "World", task: Task) -> None:
     world.alarm(task, world.pace.move)
 
 
-def _run(world: "World", task: Task) -> None:
+def run(world: "World", task: Task) -> None:
+    """All inputs may get jobs. JEDI dates the change an hour back, to look at the task soon."""
     task.assessed = world.now()
     task.scouts = False
     set_status(world, task, "running")
+    task.modified = world.now() - BACKDATED
+
+
+def _run(world: "World", task: Task) -> None:
+    run(world, task)
     world.alarm(task, world.pace.again)
 
 
@@ -247,7 +256,11 @@ def _prepare(world: "World", task: Task) -> None:
 
 
 def _retry(world: "World", task: Task) -> None:
-    """Give the inputs that failed as many attempts as they had."""
+    """Give the inputs that failed as many attempts as they had; or never get so far."""
+    if world.retry_hangs:
+        task.modified = world.now()
+        world.alarm(task, 60)
+        return
     for file in files(world, task):
         if file.spent:
             file.max_attempt = file.attempt + int(task.parameters.get("maxAttempt", 3))

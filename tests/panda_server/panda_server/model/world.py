@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
+from panda_server.idds import agents
+from panda_server.idds.requests import Request, Transform
 from panda_server.model import commands, jobs, tasks
 from panda_server.model.clock import Clock
 from panda_server.model.entities import Input, Job, Task
@@ -27,6 +29,7 @@ WORKS: dict[str, Callable[[Any, Any], None]] = {
     "Task": tasks.work,
     "Job": jobs.work,
     "Command": commands.work,
+    "Request": agents.work,
 }
 
 
@@ -47,8 +50,13 @@ class World:
         self.tasks: dict[int, Task] = {}
         self.inputs: dict[int, Input] = {}
         self.jobs: dict[int, Job] = {}
+        self.requests: dict[int, Request] = {}
+        self.transforms: dict[int, Transform] = {}
+        self.idds_agents = False
         self.files: dict[str, bytes] = {}
         self.jedi_logs: dict[str, str] = {}
+        self.retry_hangs = False
+        self.jedi_log_error: str | None = None
         self.max_active_tasks: int | None = None
         self.url = ""
         self.numbers: dict[str, int] = defaultdict(int)
@@ -61,7 +69,7 @@ class World:
     # ---- numbers and rows
 
     def number(self, kind: str) -> int:
-        """The next number of a kind: `task`, `job`, `dataset`, `file`, `row`, `request`."""
+        """The next number of a kind: `task`, `job`, `dataset`, `file`, `log`, `row`, `request`."""
         self.numbers[kind] += 1
         return self.numbers[kind]
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from panda_server.web import (  # noqa: F401
     command_calls,
+    idds_calls,
     job_calls,
     queue_calls,
     system_calls,
@@ -126,6 +127,10 @@ class App:
             response = place(request, None)
             if response is not None:
                 return response
+        if request.path == idds_calls.LEGACY:
+            caller = identify(self.issuer, self.world.clock, request.headers)
+            context = Context(self.world, caller, request.verb)
+            return Response(200, idds_calls.legacy(context, request))
         path = request.path.removeprefix(API)
         if not request.path.startswith(API) or path not in CALLS:
             raise Forbidden(f"method {request.path.rsplit('/', 1)[-1]} is forbidden")
