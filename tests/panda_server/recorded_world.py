@@ -40,10 +40,12 @@ def sent(name: str) -> dict[str, Any]:
 
 
 class Past:
-    """Builds a world step by step."""
+    """Builds a world step by step, and hears its messages."""
 
     def __init__(self, start: datetime = NOON) -> None:
         self.world = World(Clock(start))
+        self.heard: list[dict[str, Any]] = []
+        self.world.listeners.append(self.heard.append)
         self.world.pilot.fail("bad_*")
         self.world.queues.add(Queue("TEST_PQ", "US", "TEST"))
 

@@ -125,14 +125,13 @@ def lost(world: "World", job: Job, text: str) -> None:
 
 
 def kill(world: "World", job: Job, text: str, forced: bool = False) -> bool:
-    """Kill a job: one that runs is only told to its pilot, unless that was told before.
+    """Kill a job: one that runs is only told to its pilot, unless by force.
 
     True if the command was taken."""
     if job.status in FINAL_JOB or (job.command == "tobekilled" and not forced):
         return False
-    told = job.command == "tobekilled"
     job.command = "tobekilled"
-    if job.status == "running" and not (forced and told):
+    if job.status == "running" and not forced:
         job.errors["taskBuffer"] = [0, text]
         world.pilot.killed(world, job)
         world.touch(job)
