@@ -125,7 +125,7 @@ class Questions:
                     queued=queued,
                     placed={"groups": sum(placed_by.values())},
                     placed_by=placed_by,
-                    queues=self._live.queues(name),
+                    queues=self._live.classes(name),
                     free_bytes=free,
                     total_bytes=total,
                     claimed_bytes=self._regions.claimed[name],

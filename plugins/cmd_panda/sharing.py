@@ -60,8 +60,9 @@ class Servers:
             made = cls._made[id(host)] = cls(host)
         return made
 
-    def at(self, settings: PandaSettings, who: object, facility: str) -> Shared:
-        """The server that the settings name, for somebody at a facility who lets go of it later."""
+    def at(self, settings: PandaSettings, who: object, facility: str | None = None) -> Shared:
+        """The server that the settings name, for somebody who lets go of it later. The driver of
+        the facility is told when something happens there."""
         name = settings.identity()
         shared = self._shared.get(name)
         if shared is None:
@@ -74,7 +75,8 @@ class Servers:
                 shared.hints = Hints(settings.stomp, loop, shared.wake, shared.heeds, NAME)
                 shared.hints.start()
         self._holders.setdefault(name, set()).add(id(who))
-        shared.facilities.add(facility)
+        if facility is not None:
+            shared.facilities.add(facility)
         return shared
 
     async def let_go(self, who: object) -> None:
