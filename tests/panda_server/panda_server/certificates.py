@@ -14,14 +14,18 @@ def _named(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def make(folder: Path) -> tuple[Path, Path, Path]:
-    """New ones for ten days: the authority's certificate, the server's, and the server's key."""
+def made(folder: Path) -> tuple[Path, Path, Path]:
+    """The authority's certificate, the server's, and the server's key; new for ten days, or those
+    that are there."""
     folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / "ca.pem", folder / "server.pem"]
+    key_file = folder / "server.key"
+    if key_file.exists():
+        return files[0], files[1], key_file
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
     issuer = _named("Contract server CA")
     now = datetime.now(UTC)
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    files = [folder / "ca.pem", folder / "server.pem"]
     for file, key, authority in zip(files, keys, (True, False), strict=True):
         certificate = (
             x509.CertificateBuilder()
@@ -36,7 +40,6 @@ def make(folder: Path) -> tuple[Path, Path, Path]:
             .sign(keys[0], hashes.SHA256())
         )
         file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file = folder / "server.key"
     plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     key_file.write_bytes(keys[1].private_bytes(serialization.Encoding.PEM, *plain))
     key_file.chmod(0o600)

@@ -1,25 +1,32 @@
 """The server as a test holds it: a thread with a plain and a TLS port on loopback."""
 
 import asyncio
+import json
 import socket
 import tempfile
 import threading
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import uvicorn
 
 from panda_server import certificates
-from panda_server.model.clock import Clock
+from panda_server.control import Control
+from panda_server.messages import Messages
+from panda_server.model.clock import Clock, naive_utc
 from panda_server.model.pace import Pace
 from panda_server.model.pilot import Pilot
 from panda_server.model.world import World
+from panda_server.store import Store
 from panda_server.web.app import App
+from panda_server.web.files import Files
 from panda_server.web.identity import Issuer
 
-# The key takes a while to make, and one does for all servers of a process.
+# The key takes a while to make, and one does for all servers of a process without a state.
 ISSUER = Issuer()
+TICK_S = 0.05
 
 
 def listening(port: int = 0) -> socket.socket:
@@ -35,7 +42,8 @@ class PandaServer:
     """A contract server. `speed` 0 (the default) lets time stand still but for `advance`.
 
     Use it with `with` or `async with`; `stop` and `start` make an outage on the same ports.
-    Hold `world.lock` to look into `world` while requests come in."""
+    Hold `world.lock` to look into `world` while requests come in. With a `state` directory the
+    world is kept there, and a server that is made on it later goes on with it."""
 
     def __init__(
         self,
@@ -43,20 +51,32 @@ class PandaServer:
         start: datetime | None = None,
         speed: float = 0.0,
         pace: Pace | None = None,
-        issuer: Issuer | None = None,
-        world: World | None = None,
+        state: Path | None = None,
         ports: tuple[int, int] = (0, 0),
     ) -> None:
-        self.world = world or World(Clock(start, speed), pace)
-        self.issuer = issuer or ISSUER
-        self.app = App(self.world, self.issuer)
-        self._ports = ports
         self._home = tempfile.TemporaryDirectory(prefix="panda-server-")
-        made = certificates.make(Path(self._home.name))
-        self.ca_file, self._cert_file, self._key_file = made
+        self.state = state or Path(self._home.name)
+        self.state.mkdir(parents=True, exist_ok=True)
+        self._store = Store(self.state / "world.sqlite") if state else None
+        self.issuer = Issuer(self.state / "issuer.pem") if state else ISSUER
+        self.world = World(self._clock(start, speed), pace)
+        if self._store:
+            self._store.load(self.world)
+        self.app = App(self.world, self.issuer)
+        self.app.committed = self._keep
+        self.faults = self.app.faults
+        self.messages = Messages()
+        self.world.listeners.append(self.messages)
+        self.app.places += [Control(self), Files(self.state / "jobs")]
+        self._ports = ports
+        self._tls = certificates.made(self.state / "tls")
         self._servers: list[uvicorn.Server] = []
         self._thread: threading.Thread | None = None
-        self._ticking: threading.Event | None = None
+        self._over = threading.Event()
+
+    def _clock(self, start: datetime | None, speed: float) -> Clock:
+        kept = self._store.time() if self._store else None
+        return Clock(max(kept, start or naive_utc()) if kept else start, speed)
 
     # ---- addresses and identity
 
@@ -69,6 +89,11 @@ class PandaServer:
     def tls_url(self) -> str:
         """The address with TLS; `ca_file` vouches for it."""
         return f"https://localhost:{self._ports[1]}"
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of the authority behind the TLS port."""
+        return self._tls[0]
 
     @property
     def pilot(self) -> Pilot:
@@ -85,11 +110,18 @@ class PandaServer:
 
     def advance(self, seconds: float) -> None:
         """Move the model's time, and let happen what falls into it."""
-        self.world.advance(seconds)
+        with self.world.lock:
+            self.world.advance(seconds)
+            self._keep()
 
     def use(self, world: World) -> None:
         """Go on with another world."""
         self.world = self.app.world = world
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """Each execution that was begun: task, input, attempt, PandaID, moment."""
+        file = self.state / "ledger.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     # ---- running
 
@@ -97,9 +129,9 @@ class PandaServer:
         """Listen; returns when requests are answered."""
         sockets = [listening(port) for port in self._ports]
         self._ports = (sockets[0].getsockname()[1], sockets[1].getsockname()[1])
-        self.world.url = self.world.url or self.url
+        self.world.url = self.url
         plain = {"log_level": "warning", "lifespan": "off", "proxy_headers": False}
-        tls = plain | {"ssl_certfile": self._cert_file, "ssl_keyfile": self._key_file}
+        tls = plain | {"ssl_certfile": self._tls[1], "ssl_keyfile": self._tls[2]}
         self._servers = [
             uvicorn.Server(uvicorn.Config(self.app, timeout_graceful_shutdown=1, **settings))
             for settings in (plain, tls)
@@ -107,11 +139,11 @@ class PandaServer:
         up = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(sockets, up), daemon=True)
         self._thread.start()
-        if not up.wait(30):
-            raise RuntimeError("the contract server did not start within 30 s")
+        if not up.wait(60):
+            raise RuntimeError("the contract server did not start within a minute")
+        self._over = threading.Event()
         if self.world.clock.speed:
-            self._ticking = threading.Event()
-            threading.Thread(target=self._tick, args=(self._ticking,), daemon=True).start()
+            threading.Thread(target=self._tick, args=(self._over,), daemon=True).start()
 
     def _run(self, sockets: list[socket.socket], up: threading.Event) -> None:
         async def main() -> None:
@@ -127,18 +159,24 @@ class PandaServer:
         asyncio.run(main())
 
     def _tick(self, over: threading.Event) -> None:
-        while not over.wait(0.05):
+        while not over.wait(TICK_S):
             with self.world.lock:
                 self.world.run_due()
+                self._keep()
+
+    def _keep(self) -> None:
+        if self._store:
+            self._store.save(self.world)
+        else:
+            self.world.touched.clear()
 
     def stop(self) -> None:
         """Close the ports; the world stays."""
-        if self._ticking:
-            self._ticking.set()
+        self._over.set()
         for server in self._servers:
             server.should_exit = True
         if self._thread:
-            self._thread.join(30)
+            self._thread.join(60)
         self._servers, self._thread = [], None
 
     def __enter__(self) -> "PandaServer":
@@ -152,6 +190,9 @@ class PandaServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        self.messages.close()
+        if self._store:
+            self._store.close()
         self._home.cleanup()
 
     async def __aenter__(self) -> "PandaServer":

@@ -58,6 +58,9 @@ class World:
         self.retry_hangs = False
         self.jedi_log_error: str | None = None
         self.max_active_tasks: int | None = None
+        # A longer list of job numbers is answered as if it had ended here.
+        self.most_ids = 5500
+        self.tokens_since: datetime | None = None
         self.url = ""
         self.numbers: dict[str, int] = defaultdict(int)
         self.listeners: list[Callable[[dict[str, Any]], None]] = []

@@ -3,12 +3,12 @@
 import gzip
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
 
+from panda_server.faults import Faults, strike
 from panda_server.web import (  # noqa: F401
     command_calls,
     idds_calls,
@@ -18,50 +18,21 @@ from panda_server.web import (  # noqa: F401
     task_calls,
 )
 from panda_server.web.calls import CALLS, Context
+from panda_server.web.exchange import Receive, Request, Response, Scope, Send
+from panda_server.web.files import form_files
 from panda_server.web.identity import Caller, Forbidden, Issuer, identify
 
 if TYPE_CHECKING:
     from panda_server.model.world import World
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 API = "/api/v1/"
-
-
-@dataclass
-class Request:
-    """One HTTP request with its whole body."""
-
-    verb: str
-    path: str
-    query: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def is_json(self) -> bool:
-        """Whether its body says that it is JSON."""
-        return self.headers.get("content-type") == "application/json"
-
-    @property
-    def wants_json(self) -> bool:
-        """Whether the answer is JSON: without this exact header it is Python's repr."""
-        return self.is_json or self.headers.get("accept") == "application/json"
-
-
-@dataclass
-class Response:
-    """What goes back. Every answer is text/plain."""
-
-    status: int
-    text: str | bytes
+CONTROL = "/control/"
 
 
 class Place(Protocol):
     """Something that serves paths beside the API; None where a path is not its own."""
 
-    def __call__(self, request: Request, caller: Caller | None) -> Response | None: ...
+    def __call__(self, request: Request, world: "World") -> Response | None: ...
 
 
 def encoded(value: Any) -> Any:
@@ -86,6 +57,8 @@ class App:
         self.world = world
         self.issuer = issuer
         self.places: list[Place] = []
+        self.faults = Faults(lambda: self.world)
+        self.committed: Callable[[], None] = lambda: None
         self.requests: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,36 +78,48 @@ class App:
             headers=headers,
             body=bytes(body),
         )
-        response = self.respond(request)
-        await respond(send, response)
+        fault = None if request.path.startswith(CONTROL) else self.faults.striking(request)
+        made = fault is None or fault.made
+        response = self.respond(request) if made else Response(500, "")
+        answered = await strike(fault, send, response) if fault else response
+        if answered is not None:
+            await respond(send, answered)
+        else:
+            while (await receive())["type"] != "http.disconnect":
+                pass
 
     def respond(self, request: Request) -> Response:
         """The answer to a request, after the world has come up to the present."""
         with self.world.lock:
             self.world.run_due()
             self.requests.append(f"{request.verb} {request.path}")
-            try:
-                return self._serve(request)
-            except Forbidden as refusal:
-                return Response(403, f"ERROR : {refusal}")
-            except json.JSONDecodeError as problem:
-                return Response(500, f"ERROR : received invalid JSON : {problem}")
-            except Exception as problem:  # noqa: BLE001 - as the real one: any failure is its text
-                return Response(500, str(problem))
+            response = self._caught(request)
+            self.committed()
+            return response
+
+    def _caught(self, request: Request) -> Response:
+        try:
+            return self._serve(request)
+        except Forbidden as refusal:
+            return Response(403, f"ERROR : {refusal}")
+        except json.JSONDecodeError as problem:
+            return Response(500, f"ERROR : received invalid JSON : {problem}")
+        except Exception as problem:  # noqa: BLE001 - as the real one: any failure is its text
+            return Response(500, str(problem))
 
     def _serve(self, request: Request) -> Response:
         for place in self.places:
-            response = place(request, None)
+            response = place(request, self.world)
             if response is not None:
                 return response
         if request.path == idds_calls.LEGACY:
-            caller = identify(self.issuer, self.world.clock, request.headers)
+            caller = self._caller(request)
             context = Context(self.world, caller, request.verb)
             return Response(200, idds_calls.legacy(context, request))
         path = request.path.removeprefix(API)
         if not request.path.startswith(API) or path not in CALLS:
             raise Forbidden(f"method {request.path.rsplit('/', 1)[-1]} is forbidden")
-        caller = identify(self.issuer, self.world.clock, request.headers)
+        caller = self._caller(request)
         arguments = self._arguments(request)
         if not isinstance(arguments, dict):
             module, _, method = path.partition("/")
@@ -147,18 +132,26 @@ class App:
             return Response(200, json.dumps(result, default=encoded))
         return Response(200, result if isinstance(result, str) else str(result))
 
+    def _caller(self, request: Request) -> Caller | None:
+        world = self.world
+        return identify(self.issuer, world.clock, request.headers, world.tokens_since)
+
     def _arguments(self, request: Request) -> Any:
         if request.is_json and request.verb in ("POST", "PUT"):
             zipped = request.headers.get("content-encoding") == "gzip"
             return json.loads(gzip.decompress(request.body) if zipped else request.body)
         if request.verb in ("GET", "HEAD"):
             return query_arguments(request.query)
+        content_type = request.headers.get("content-type", "")
+        if content_type.startswith("multipart/"):
+            return form_files(content_type, request.body)
         return query_arguments(request.body.decode())
 
 
 async def respond(send: Send, response: Response) -> None:
     """Send a response."""
     body = response.text if isinstance(response.text, bytes) else response.text.encode()
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
+    told = {"content-type": "text/plain", "content-length": str(len(body))} | response.headers
+    headers = [(name.encode(), value.encode()) for name, value in told.items()]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -6,15 +6,13 @@ import json
 import re
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from panda_server.idds import requests
 from panda_server.idds.enums import tagged
 from panda_server.idds.manager import Manager
 from panda_server.web.calls import NO_TOKEN, Answer, Context, call, no, ok
-
-if TYPE_CHECKING:
-    from panda_server.web.app import Request
+from panda_server.web.exchange import Request
 
 LEGACY = "/server/panda/relay_idds_command"
 OWN = ("abort", "suspend", "resume", "retry", "finish")
@@ -96,7 +94,7 @@ def execute_idds_workflow_command(
     return ok({"data": result, "error": None, "status": 0} if json_outputs else result)
 
 
-def legacy(at: Context, request: "Request") -> str:
+def legacy(at: Context, request: Request) -> str:
     """The old path: a packed body whatever its headers say; the answer is `[ok, value]`."""
     told = json.loads(gzip.decompress(request.body))
     if at.caller is None:

@@ -2,7 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -67,7 +67,7 @@ class Issuer:
             "name": name,
             "preferred_username": nickname,
             "groups": list(groups),
-            "iat": int(now.timestamp()),
+            "iat": now.timestamp(),
             "exp": int((now + timedelta(seconds=lifetime_s)).timestamp()),
             "jti": secrets.token_hex(8),
         }
@@ -115,9 +115,11 @@ class Forbidden(Exception):
 
 
 def identify(
-    issuer: Issuer, clock: Clock, headers: dict[str, str], banned: set[str] = frozenset()
+    issuer: Issuer, clock: Clock, headers: dict[str, str], since: datetime | None = None
 ) -> Caller | None:
-    """The caller of a request; None without a token, Forbidden with a bad one."""
+    """The caller of a request; None without a token, Forbidden with a bad one.
+
+    Tokens issued before `since` count as expired."""
     token = headers.get("authorization", "").removeprefix("Bearer ")
     if not token:
         return None
@@ -134,13 +136,12 @@ def identify(
         )
     except jwt.PyJWTError as problem:
         raise _failed(f"Invalid token. {problem}") from problem
-    if claims["exp"] <= clock.wall().replace(tzinfo=UTC).timestamp():
+    void = since is not None and claims["iat"] <= since.replace(tzinfo=UTC).timestamp()
+    if void or claims["exp"] <= clock.wall().replace(tzinfo=UTC).timestamp():
         raise _failed("Invalid token. Signature has expired")
     for group in [f"{vo}/{role}"] if role else [vo]:
         if group not in claims["groups"]:
             raise _failed(f"Not a member of the {group} group")
-    if claims["name"] in banned:
-        raise _failed(f"{claims['name']} is banned")
     return Caller(claims["name"], claims["preferred_username"], role == "production")
 
 

@@ -6,12 +6,9 @@ from panda_server.model import jobs
 from panda_server.model.job_records import job_record
 from panda_server.web.calls import Answer, Context, call, no, ok
 
-# A longer list is answered as if it had ended here.
-MOST = 5500
-
 
 def _records(at: Context, numbers: list[int]) -> list[dict[str, Any] | None]:
-    found = (at.world.jobs.get(number) for number in numbers[:MOST])
+    found = (at.world.jobs.get(number) for number in numbers[: at.world.most_ids])
     return [job_record(at.world, job) if job else None for job in found]
 
 
