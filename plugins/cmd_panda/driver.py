@@ -34,12 +34,13 @@ from cmd_daemon.hooks import (
     Unclear,
     Verb,
 )
+from cmd_panda.bps.family import BpsWork
 from cmd_panda.scripts import ScriptWork
 from cmd_panda.settings import NAME, PandaSettings
 from cmd_panda.sharing import Servers, Shared
 from cmd_panda.work import Place, Work
 
-FAMILIES: tuple[Callable[[Place], Work], ...] = (ScriptWork,)
+FAMILIES: tuple[Callable[[Place], Work], ...] = (ScriptWork, BpsWork)
 
 Asked = TypeVar("Asked", JobRef, Control)
 Told = TypeVar("Told")
