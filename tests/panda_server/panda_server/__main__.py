@@ -10,6 +10,7 @@ from pathlib import Path
 
 from panda_server.model.clock import Clock
 from panda_server.model.pace import Pace
+from panda_server.model.queues import Queue
 from panda_server.server import PandaServer
 from panda_server.web.identity import Issuer
 
@@ -23,6 +24,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tls-port", type=int, default=0)
     parser.add_argument("--speed", type=float, default=1.0, help="model seconds per real second")
     parser.add_argument("--pace", type=float, default=1.0, help="factor on all waits of the model")
+    parser.add_argument("--slots", type=int, help="run jobs for real, so many per queue at a time")
+    parser.add_argument("--queue", action="append", default=[], metavar="NAME,CLOUD,SITE")
     parser.add_argument("--stomp", metavar="HOST:PORT", help="broker to publish messages to")
     parser.add_argument("--role", choices=("production", "user", "other"), default="production")
     parser.add_argument("--lifetime", type=float, default=14 * 86400, help="of a token, in seconds")
@@ -49,6 +52,10 @@ def serve(told: argparse.Namespace) -> None:
         state=told.state,
         ports=(told.port, told.tls_port),
     )
+    for text in told.queue:
+        server.world.queues.add(Queue(*text.split(",")))
+    if told.slots:
+        server.run_locally(told.slots)
     if told.stomp:
         host, _, port = told.stomp.rpartition(":")
         server.messages.connect(host, int(port))

@@ -14,6 +14,7 @@ import uvicorn
 
 from panda_server import certificates
 from panda_server.control import Control
+from panda_server.local.pilots import LocalPilot
 from panda_server.messages import Messages
 from panda_server.model.clock import Clock, naive_utc
 from panda_server.model.pace import Pace
@@ -114,6 +115,20 @@ class PandaServer:
             self.world.advance(seconds)
             self._keep()
 
+    def run_locally(
+        self,
+        slots: int = 2,
+        runner: tuple[str, ...] = ("bash", "-c"),
+        env: dict[str, str] | None = None,
+    ) -> LocalPilot:
+        """Run jobs for real, so many at a time per queue, with iDDS' agents at work."""
+        pilot = LocalPilot(self.state, slots, runner, env)
+        with self.world.lock:
+            pilot.rules = self.world.pilot.rules
+            self.world.pilot = pilot
+            self.world.idds_agents = True
+        return pilot
+
     def use(self, world: World) -> None:
         """Go on with another world."""
         self.world = self.app.world = world
@@ -142,8 +157,7 @@ class PandaServer:
         if not up.wait(60):
             raise RuntimeError("the contract server did not start within a minute")
         self._over = threading.Event()
-        if self.world.clock.speed:
-            threading.Thread(target=self._tick, args=(self._over,), daemon=True).start()
+        threading.Thread(target=self._tick, args=(self._over,), daemon=True).start()
 
     def _run(self, sockets: list[socket.socket], up: threading.Event) -> None:
         async def main() -> None:
@@ -162,6 +176,7 @@ class PandaServer:
         while not over.wait(TICK_S):
             with self.world.lock:
                 self.world.run_due()
+                self.world.pilot.look(self.world)
                 self._keep()
 
     def _keep(self) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from panda_server.model.entities import FINAL_JOB
 from panda_server.model.world import World
 
 SHELVES = {
@@ -67,6 +68,7 @@ class Store:
             elif kind in SHELVES:
                 row = pickle.loads(body)
                 getattr(world, SHELVES[kind])[row.id] = row
+        world.active = {n: job for n, job in world.jobs.items() if job.status not in FINAL_JOB}
         for shelf in (world.tasks, world.jobs, world.requests):
             for row in shelf.values():
                 world.schedule(row)

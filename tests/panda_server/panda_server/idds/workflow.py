@@ -76,6 +76,8 @@ def _work(internal_id: str, told: dict[str, Any]) -> Work:
     kept["task_log"] = told.get("task_log")
     work = Work(told["task_name"], internal_id, kept)
     for job in unzipped(told.get("_dependency_map")) or []:
-        before = [(one["task"], one["inputname"]) for one in job.get("dependencies", [])]
+        before: list[tuple[str, str]] = [
+            (one["task"], one["inputname"]) for one in job.get("dependencies", [])
+        ]
         work.jobs[job["name"]] = before
     return work

@@ -17,6 +17,9 @@ def choose(world: "World", task: Task) -> str | None:
     for queue in world.queues.candidates(told["cloud"], told["site"]):
         if queue.status != "online" and not preassigned:
             lines.append(f"  skip {queue.name} due to status={queue.status}")
+        elif task.parameters.get("PandaSite") not in (None, "", queue.site):
+            wrong = f"{queue.site} <> {task.parameters['PandaSite']}"
+            lines.append(f"  skip {queue.name} due to wrong PandaSite={wrong}")
         elif queue.max_time and told["walltime"] and told["walltime"] > queue.max_time:
             limit = f"{queue.max_time}(site upper limit) < {told['walltime']}"
             lines.append(f"  skip {queue.name} due to short site walltime={limit}")
@@ -27,8 +30,8 @@ def choose(world: "World", task: Task) -> str | None:
             left.append(queue)
     if left and task.stuck != "brokerage":
         loads = {queue.name: 0 for queue in left}
-        for job in world.jobs.values():
-            if job.site in loads and job.status in ("pending", "defined", "activated", "running"):
+        for job in world.active.values():
+            if job.site in loads:
                 loads[job.site] += 1
         return min(loads, key=lambda name: loads[name])
     lines.append("no candidates")

@@ -73,7 +73,6 @@ class Input:
     job: int | None = None
     first_job: int | None = None
     ram: int = 0
-    released: bool = True
 
     @property
     def lfn(self) -> str:
@@ -88,7 +87,7 @@ class Input:
     @property
     def open(self) -> bool:
         """Whether anything may still happen to it."""
-        return self.status != "finished" and not self.spent
+        return self.status not in ("finished", "missing") and not self.spent
 
 
 @dataclass

@@ -39,7 +39,7 @@ def create(world: "World", task: Task, file: Input, site: str) -> Job:
         row=rows[0],
         mark=now.timestamp(),
     )
-    world.jobs[number] = job
+    world.jobs[number] = world.active[number] = job
     file.job, file.status = number, "running"
     task.jobs.append(number)
     task.logs.append([log_file, "log.tgz", "defined"])
@@ -181,6 +181,8 @@ def _set(
     numbers: bool = False,
 ) -> None:
     job.status, job.modified = status, world.now()
+    if status in FINAL_JOB:
+        world.active.pop(job.id, None)
     world.touch(job)
     if told:
         _tell(world, job, status, short=short, numbers=numbers)

@@ -23,6 +23,7 @@ class Pace:
     command: float = 13.0
     heartbeat: float = 600.0
     broker_again: float = 600.0
+    idds: float = 5.0
 
     def scaled(self, factor: float) -> "Pace":
         """The same order of things, each wait times `factor`."""

@@ -109,6 +109,9 @@ class Pilot:
         rule = self._rule(world, job, lambda rule: rule.hold is None)
         return rule.report if rule and rule.report else Report()
 
+    def look(self, world: "World") -> None:
+        """Look what has ended; pilots of rules need no look."""
+
     def killed(self, world: "World", job: Job) -> None:
         """The server wants a running job dead: the pilot hears it at its next heartbeat."""
         world.alarm(job, world.pace.heartbeat)

@@ -21,13 +21,15 @@ outDiskUnit task_creation_arguments
 
 
 def counts(world: "World", task: Task) -> Counter[str]:
-    """Inputs by what the counters call them: tobedone, finished, failed, picked."""
+    """Inputs by what the counters call them: tobedone, finished, failed, missing, picked."""
     return Counter(_kind(file) for file in tasks.files(world, task))
 
 
 def _kind(file: Input) -> str:
-    if file.status == "finished":
-        return "finished"
+    if file.status in ("finished", "missing"):
+        return file.status
+    if file.status == "staging":
+        return "tobedone"
     if file.status == "ready":
         return "failed" if file.spent else "tobedone"
     return "picked"
@@ -36,7 +38,7 @@ def _kind(file: Input) -> str:
 def statistics(world: "World", task: Task) -> str:
     """The counters as one text, as `finished*4,failed*2`."""
     found = counts(world, task)
-    kinds = ("tobedone", "finished", "failed", "picked")
+    kinds = ("tobedone", "finished", "failed", "missing", "picked")
     return ",".join(f"{kind}*{found[kind]}" for kind in kinds if found[kind])
 
 
@@ -110,7 +112,7 @@ def task_record(world: "World", task: Task) -> dict[str, Any]:
         "nFiles": total,
         "nFilesFinished": found["finished"],
         "nFilesFailed": found["failed"],
-        "nFilesMissing": 0,
+        "nFilesMissing": found["missing"],
         "pctFinished": _percent(found["finished"], total),
         "pctFailed": _percent(found["failed"], total),
     } | dict.fromkeys(NEVER_IN_TASK.split())

@@ -118,7 +118,7 @@ def fill(world: "World", task: Task) -> None:
             serial=serial,
             guid=str(uuid.uuid4()),
             max_attempt=attempts,
-            released=task.request is None,
+            status="ready" if task.request is None else "staging",
         )
         world.inputs[file.id] = file
         task.inputs.append(file.id)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from panda_server.model import brokerage, jobs, refine
-from panda_server.model.entities import FINAL_JOB, FINAL_TASK, Input, Job, Task
+from panda_server.model.entities import FINAL_TASK, Input, Job, Task
 from panda_server.model.refine import RefineError, template
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ def files(world: "World", task: Task) -> list[Input]:
 
 def active_jobs(world: "World", task: Task) -> list[Job]:
     """The jobs that have not ended."""
-    jobs_ = (world.jobs[number] for number in task.jobs)
-    return [job for job in jobs_ if job.status not in FINAL_JOB]
+    return [world.active[number] for number in task.jobs if number in world.active]
 
 
 def ram_mb(task: Task, file: Input) -> int:
@@ -109,7 +108,9 @@ def pending(world: "World", task: Task, text: str | None) -> None:
 def _again(world: "World", task: Task) -> None:
     if task.old_status == "defined":
         _contents(world, task)
-    elif task.stuck != "pending":
+    elif task.stuck == "pending":
+        world.alarm(task, world.pace.broker_again)
+    else:
         task.frozen = None
         set_status(world, task, task.old_status or "ready")
         _generate(world, task)
@@ -120,7 +121,7 @@ def wanted(world: "World", task: Task) -> list[Input]:
     chosen = files(world, task)
     if task.status in ("ready", "scouting") and task.scouts:
         chosen = chosen[: refine.SCOUTS]
-    return [file for file in chosen if file.status == "ready" and file.released and not file.spent]
+    return [file for file in chosen if file.status == "ready" and not file.spent]
 
 
 def _generate(world: "World", task: Task) -> None:
@@ -262,7 +263,10 @@ def _retry(world: "World", task: Task) -> None:
         world.alarm(task, 60)
         return
     for file in files(world, task):
-        if file.spent:
+        if file.status == "missing":
+            file.status = "staging"
+            world.touch(file)
+        elif file.spent:
             file.max_attempt = file.attempt + int(task.parameters.get("maxAttempt", 3))
             world.touch(file)
     task.ended = None

@@ -53,6 +53,8 @@ class World:
         self.requests: dict[int, Request] = {}
         self.transforms: dict[int, Transform] = {}
         self.idds_agents = False
+        # Jobs that have not ended.
+        self.active: dict[int, Job] = {}
         self.files: dict[str, bytes] = {}
         self.jedi_logs: dict[str, str] = {}
         self.retry_hangs = False

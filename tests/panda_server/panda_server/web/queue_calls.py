@@ -59,7 +59,7 @@ def _filled(counts: Counter[str]) -> dict[str, int]:
 @call("statistics/active_job_stats_by_site", "GET", secure=False)
 def active_job_stats_by_site(at: Context) -> Answer:
     """Jobs that have not ended: queue -> state -> number."""
-    active = [job for job in at.world.jobs.values() if job.status not in FINAL_JOB]
+    active = list(at.world.active.values())
     found = _counted(active, lambda job: job.site)
     return ok({site: _filled(counts) for site, counts in found.items()})
 
@@ -67,7 +67,7 @@ def active_job_stats_by_site(at: Context) -> Answer:
 @call("statistics/active_job_detailed_stats_by_site", "GET", secure=False)
 def active_job_detailed_stats_by_site(at: Context) -> Answer:
     """The same by resource type and label."""
-    active = [job for job in at.world.jobs.values() if job.status not in FINAL_JOB]
+    active = list(at.world.active.values())
     found: dict[str, Any] = {}
     for job in active:
         label = at.world.tasks[job.task].parameters["prodSourceLabel"]
