@@ -32,7 +32,8 @@ TICK_S = 0.05
 
 def listening(port: int = 0) -> socket.socket:
     """A listening loopback socket; 0 takes a free port."""
-    sock = socket.socket()
+    # asyncio sends small answers at once only on sockets that name the protocol.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", port))
     sock.listen(256)
