@@ -34,6 +34,7 @@ class Kind(Enum):
     GONE = "gone"
     STATE = "state"
     FULL = "full"
+    DOWN = "down"
     SERVER = "server"
     LOST = "lost"
 
@@ -45,6 +46,7 @@ _CLASSES = {
     Kind.GONE: ErrorClass.PERMANENT,
     Kind.STATE: ErrorClass.PERMANENT,
     Kind.FULL: ErrorClass.NOT_YET,
+    Kind.DOWN: ErrorClass.TRANSIENT,
     Kind.SERVER: ErrorClass.TRANSIENT,
     Kind.LOST: ErrorClass.UNKNOWN,
 }
@@ -55,7 +57,8 @@ _HINTS = {
 
 
 class PandaFault(DriverError):
-    """PanDA said no, or did not answer. LOST: nobody knows whether the call took effect."""
+    """PanDA said no, or did not answer. LOST: nobody knows whether the call took effect. DOWN: it would
+    answer nothing just now; SERVER: it could not do this one thing."""
 
     def __init__(self, kind: Kind, message: str) -> None:
         hint = _HINTS.get(kind)
@@ -88,11 +91,11 @@ def refuse_status(status: int, text: str, there: str, changes: bool) -> None:
             raise PandaFault(Kind.DEFECT, f"{words}; it does not know this call: is it too old?")
         raise PandaFault(Kind.CREDENTIAL, words)
     if status in BUSY:
-        raise PandaFault(Kind.SERVER, f"{words}; it is busy")
+        raise PandaFault(Kind.DOWN, f"{words}; it is busy")
     if any(each in text for each in DEFECT):
         raise PandaFault(Kind.DEFECT, words)
     if status >= 500:
-        raise PandaFault(Kind.LOST if changes else Kind.SERVER, words)
+        raise PandaFault(Kind.LOST if changes else Kind.DOWN, words)
     raise PandaFault(Kind.DEFECT, words)
 
 

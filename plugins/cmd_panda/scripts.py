@@ -48,7 +48,7 @@ ENDINGS_AT_A_TIME = 20
 """Tasks that are over and failed, whose jobs are asked about in one observation."""
 
 KILL_AGAIN_US = 300_000_000
-STOPPING = frozenset({Kind.LOST, Kind.SERVER, Kind.CREDENTIAL, Kind.FULL})
+STOPPING = frozenset({Kind.LOST, Kind.DOWN, Kind.CREDENTIAL, Kind.FULL})
 """After such a refusal the rest of a set is not sent."""
 
 log = structlog.get_logger()
@@ -382,10 +382,12 @@ class ScriptWork:
             asked.append((control, task))
         if asked:
             tasks = await self._place.shared().watch.tasks(oldest)
-            answers += [
-                await self._commands.carry_out(control, task, tasks.get(task))
-                for control, task in asked
-            ]
+            answers += await asyncio.gather(
+                *(
+                    self._commands.carry_out(control, task, tasks.get(task))
+                    for control, task in asked
+                )
+            )
         return answers
 
     # ---- drill-down

@@ -117,7 +117,7 @@ class PandaServer:
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
                 self._unreached(error)
             except httpx.HTTPError as error:
-                kind = Kind.LOST if changes else Kind.SERVER
+                kind = Kind.LOST if changes else Kind.DOWN
                 words = str(error) or type(error).__name__
                 raise PandaFault(kind, f"{self.there} did not answer {path}: {words}") from error
         refuse_status(answer.status_code, answer.text, self.there, changes)
@@ -132,7 +132,7 @@ class PandaServer:
                 Kind.CREDENTIAL,
                 f"{self.there} shows a certificate that {trusted} does not vouch for: {words}",
             ) from error
-        raise PandaFault(Kind.SERVER, f"{self.there} cannot be reached: {words}") from error
+        raise PandaFault(Kind.DOWN, f"{self.there} cannot be reached: {words}") from error
 
     async def _get(self, call: str, **params: Any) -> Answer:
         body = await self._send("GET", f"{API}/{call}", False, params=params)

@@ -87,8 +87,9 @@ class PandaSettings(BaseModel):
     the sections `ssh` and `arc`.
 
     All tasks of the server are looked at together every `poll_s` seconds: those changed since the last
-    look, from `overlap_s` before it on, and every `sweep_s` all that are open. `page` is the number of
-    records that one answer may have.
+    look, from `overlap_s` before it on; every `count_s` also those that run, for their counters, and
+    every `sweep_s` all that are open. `page` is the number of records that one answer may
+    have.
 
     A submission whose answer was lost may still arrive for `settle_s`. A task that PanDA has taken and
     not refined after `refine_s` is told of, as is one in which nothing has changed for `stuck_h` hours. A
@@ -130,7 +131,8 @@ class PandaSettings(BaseModel):
 
     poll_s: float = Field(default=60.0, gt=0)
     overlap_s: float = Field(default=7200.0, ge=0)
-    sweep_s: float = Field(default=1800.0, ge=0)
+    count_s: float = Field(default=300.0, gt=0)
+    sweep_s: float = Field(default=1800.0, gt=0)
     page: int = Field(default=5000, ge=1)
     settle_s: float = Field(default=180.0, ge=0)
     refine_s: float = Field(default=1800.0, ge=0)

@@ -50,15 +50,12 @@ def link_of(dialog: str) -> str:
     return found.group(1) if found else ""
 
 
-def stuck_words(task: TaskRecord, moved_at: int | None, now: int, stuck_h: float) -> str:
+def stuck_words(task: TaskRecord, moved_at: int, now: int, stuck_h: float) -> str:
     """That nothing has changed for so long, with what PanDA says about it; "" if something has.
-    `moved_at` is when its counters were last seen to change."""
-    if task.status in FINAL or task.status == "paused":
+    `moved_at` is when it was last seen to get on."""
+    if task.status in FINAL or task.status == "paused" or now - moved_at < stuck_h * HOUR_US:
         return ""
-    times = [at for at in (task.changed, task.created, moved_at) if at is not None]
-    if not times or now - max(times) < stuck_h * HOUR_US:
-        return ""
-    hours = (now - max(times)) / HOUR_US
+    hours = (now - moved_at) / HOUR_US
     words = f"no change for {hours:.0f} hours in state '{task.status}'"
     if task.error:
         words += f": {words_of(task.error)}"
@@ -67,7 +64,7 @@ def stuck_words(task: TaskRecord, moved_at: int | None, now: int, stuck_h: float
     return words
 
 
-def message_of(task: TaskRecord, moved_at: int | None, now: int, stuck_h: float) -> str:
+def message_of(task: TaskRecord, moved_at: int, now: int, stuck_h: float) -> str:
     """What people should know about a task that is not over; "" if all is well."""
     said = [HELD.get(task.status, ""), stuck_words(task, moved_at, now, stuck_h)]
     if not said[1] and task.error and (task.status in HELD or task.status == "pending"):

@@ -7,7 +7,7 @@ are not needed.
 
 import asyncio
 import bisect
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Generic, TypeVar
 
 from cmd_panda.faults import Kind, PandaFault
@@ -17,6 +17,11 @@ from cmd_panda.settings import PandaSettings
 
 FINAL = frozenset({"done", "finished", "failed", "aborted", "broken"})
 """States in which PanDA is through with a task; `exhausted` is not: it waits for a person."""
+
+IDLE = frozenset(
+    {"pending", "ready", "assigning", "defined", "registered", "throttled", "exhausted"}
+)
+"""States in which no job of a task runs."""
 
 SOONEST_S = 5.0
 """Seconds between two looks, however often they are asked for."""
@@ -44,15 +49,26 @@ class Tasks:
         """Keep newer records."""
         for record in records:
             known = self._by_id.get(record.id)
-            if known is not None and known.done != record.done:
+            if known is None:
+                untouched = record.status in IDLE and not (record.finished or record.failed)
+                since = record.created if untouched else record.changed
+                self._moved[record.id] = since or now
+            elif known.done != record.done or (known.status in IDLE) != (record.status in IDLE):
                 self._moved[record.id] = now
             if known is None:
-                ids = self._ids.setdefault(record.name, [])
-                if not ids:
+                if record.name not in self._ids:
+                    self._ids[record.name] = []
                     self._names.append(record.name)
                     self._sorted = False
-                bisect.insort(ids, record.id)
+                bisect.insort(self._ids[record.name], record.id)
             self._by_id[record.id] = record
+
+    def drop(self, ids: Iterable[int]) -> None:
+        """The server has these no more."""
+        for id in list(ids):
+            record = self._by_id.pop(id)
+            self._ids[record.name].remove(id)
+            del self._moved[id]
 
     def get(self, id: int) -> TaskRecord | None:
         """The task of this id, or None if it was not seen."""
@@ -82,9 +98,10 @@ class Tasks:
         """The tasks that PanDA is not through with."""
         return [each for each in self._by_id.values() if each.status not in FINAL]
 
-    def moved_at(self, id: int) -> int | None:
-        """When the counters of a task were last seen to change; None if never."""
-        return self._moved.get(id)
+    def moved_at(self, id: int) -> int:
+        """When a task was last seen to get on: a file more or less, or work begun or stopped. JEDI takes
+        one up and puts it back every few minutes, which is none."""
+        return self._moved[id]
 
 
 class Requests:
@@ -104,7 +121,8 @@ class Requests:
 
 
 class Look(Generic[T]):
-    """One kind of look, that everybody who asks within a cycle shares."""
+    """One kind of look, that everybody who asks within a cycle shares. `seen` is what the last one gave,
+    `count` how many there were."""
 
     def __init__(
         self, ask: Callable[[], Awaitable[T]], now: Callable[[], int], poll_s: float
@@ -113,7 +131,7 @@ class Look(Generic[T]):
         self._now = now
         self._poll_s = poll_s
         self._began: int | None = None
-        self._seen: T | None = None
+        self.seen: T | None = None
         self._sooner = False
         self._under_way: asyncio.Task[T] | None = None
         self.count = 0
@@ -128,8 +146,8 @@ class Look(Generic[T]):
         if anew and self._under_way is not None:
             await asyncio.wait([self._under_way])
         if self._under_way is None or self._under_way.done():
-            if self._seen is not None and not anew and not self._is_due():
-                return self._seen
+            if self.seen is not None and not anew and not self._is_due():
+                return self.seen
             self._sooner = False
             self._began = self._now()
             self._under_way = asyncio.create_task(self._look())
@@ -146,11 +164,11 @@ class Look(Generic[T]):
     async def _look(self) -> T:
         self.count += 1
         try:
-            self._seen = await self._ask()
+            self.seen = await self._ask()
         except BaseException:
             self._began = None
             raise
-        return self._seen
+        return self.seen
 
     async def close(self) -> None:
         """End a look under way."""
@@ -175,6 +193,8 @@ class Watch:
         self._wanted_from: int | None = None
         self._looked_at = 0
         self._swept_at = 0
+        self._counted_at = 0
+        self._counting = False
         self._requests_wanted: set[int] = set()
         self.looks = Look(self._look, now, settings.poll_s)
         self.request_looks = Look(self._look_at_requests, now, settings.poll_s)
@@ -195,6 +215,8 @@ class Watch:
         """iDDS requests as this cycle has seen them. One call for all who ask within a cycle: for
         the one request there is, or else for all that iDDS has. Raises PandaFault."""
         self._requests_wanted |= set(ids)
+        if self._counting and self.request_looks.seen is not None:
+            return self.request_looks.seen  # this cycle has had its two calls
         return await self.request_looks.fresh()
 
     def forget_requests(self, ids: Collection[int]) -> None:
@@ -217,32 +239,48 @@ class Watch:
         await self.request_looks.close()
 
     async def _look(self) -> Tasks:
-        now, wanted = self._now(), self._wanted_from
-        whole = wanted if wanted is not None else now
-        since = max(self._looked_at - round(self._settings.overlap_s * 1e6), 0)
-        sweeping = now - self._swept_at >= self._settings.sweep_s * 1e6
-        if self._from is None or whole < self._from:
-            since = whole
+        """What has been modified lately; every `sweep_s` whatever is open; and every `count_s` also
+        what runs, because a file that is done modifies no task."""
+        now, settings = self._now(), self._settings
+        wanted = now if self._wanted_from is None else self._wanted_from
+        behind = self._from is None or wanted < self._from
+        sweeping = now - self._swept_at >= settings.sweep_s * 1e6
+        since = max(self._looked_at - round(settings.overlap_s * 1e6), 0)
+        if behind:
+            since = wanted
         elif sweeping:
             oldest = [each.created for each in self._tasks.open() if each.created is not None]
             since = min([since, *(at - DAY_US for at in oldest)])
-        while True:
-            records, cut = await self._server.tasks_since(since, self._page)
-            self._tasks.take(records, now)
-            if not cut:
-                break
-            if self._page >= LONGEST_PAGE:
-                raise PandaFault(
-                    Kind.SERVER,
-                    f"{self._server.there} has more than {self._page} tasks of ours since then",
-                )
-            self._page = min(self._page * 2, LONGEST_PAGE)
+        self._counting = False
+        before = self._tasks.open() if sweeping else []
+        answered = await self._ask(since, None)
+        self._tasks.drop(
+            each.id for each in before if each.id not in answered and (each.created or 0) >= since
+        )
+        if behind or sweeping:
+            self._counted_at = now
+        elif now - self._counted_at >= settings.count_s * 1e6:
+            await self._ask(0, {"status": "running"})
+            self._counted_at, self._counting = now, True
         self._looked_at = now
         if self._from is None or since < self._from:
             self._from = since
         if sweeping:
             self._swept_at = now
         return self._tasks
+
+    async def _ask(self, since: int, filters: Mapping[str, str] | None) -> set[int]:
+        """Take in a list, and give its ids. One that was cut is asked for again longer, for it lacks
+        the newest."""
+        while True:
+            records, cut = await self._server.tasks_since(since, self._page, filters)
+            self._tasks.take(records, self._now())
+            if not cut:
+                return {each.id for each in records}
+            if self._page >= LONGEST_PAGE:
+                words = f"{self._server.there} has more than {self._page} tasks of ours since then"
+                raise PandaFault(Kind.SERVER, words)
+            self._page = min(self._page * 2, LONGEST_PAGE)
 
     async def _look_at_requests(self) -> Requests:
         wanted = self._requests_wanted

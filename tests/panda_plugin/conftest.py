@@ -16,3 +16,10 @@ def place(tmp_path: Path) -> Iterator[PandaPlace]:
     """A contract server whose time runs fast, and a facility at it."""
     with PandaPlace(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def still(tmp_path: Path) -> Iterator[PandaPlace]:
+    """The same with a time that stands still but for `advance`."""
+    with PandaPlace(tmp_path, speed=0.0) as made:
+        yield made

@@ -1,21 +1,27 @@
 """A contract server, a host whose clock is the server's, and drivers over both."""
 
+import contextlib
 import itertools
+import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from panda_server.model.pace import Pace
+from panda_server.model.submission import submit
+from panda_server.model.world import World
 from panda_server.server import PandaServer
+from panda_server.web.app import Request, Response
 
 from cmd_daemon.hooks import FacilityInfo, JobKind, JobOrder
 from cmd_daemon.testing.host import FakeHost, facility_info
 from cmd_panda.driver import PandaDriver
 from cmd_panda.naming import name_of
 from cmd_panda.settings import PandaSettings
+from cmd_panda.tasks import parameters_of
 
 FACILITIES = {"USDF": "SLAC_Rubin", "FrDF": "CC-IN2P3_Rubin", "UKDF": "LANCS_Rubin"}
 SPEED = 60.0
@@ -119,6 +125,51 @@ class PandaPlace:
         with self.server.world.lock:
             tasks = list(self.server.world.tasks.values())
         return [task for task in tasks if task.parameters.get("taskName") == self.name(key)]
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.server.advance(seconds)
+
+    def lose_state(self) -> None:
+        """The daemon's folder is lost."""
+        self.host = PandaHost(
+            self.folder / f"state{next(_numbers)}",
+            self.server,
+            {name: self.info(name) for name in FACILITIES},
+        )
+
+    def forget_everything(self) -> None:
+        """PanDA has lost its tasks."""
+        former = self.server.world
+        self.server.use(World(former.clock, former.pace))
+
+    def submit_outside(self, order: JobOrder, **changes: Any) -> int:
+        """A task of an order that another hand has made, without a unique name; its id."""
+        told = {**parameters_of(order, self.settings()), "uniqueTaskName": False, **changes}
+        with self.server.world.lock:
+            _, text, task = submit(self.server.world, told, "Test User", production=True)
+        assert task is not None, text
+        return task
+
+    def earlier_task(self) -> int:
+        """A task of the daemon's account that is older than all others of a test."""
+        return self.submit_outside(self.order())
+
+    @contextlib.contextmanager
+    def refusing(self, names: Collection[str]) -> Iterator[None]:
+        """The server registers no task of these names."""
+
+        def place(request: Request, world: object) -> Response | None:
+            if not request.path.endswith("/task/submit"):
+                return None
+            if json.loads(request.plain_body())["task_parameters"]["taskName"] not in names:
+                return None
+            told = {"success": False, "message": "failed to register task", "data": 4}
+            return Response(200, json.dumps(told))
+
+        self.server.app.places.insert(0, place)
+        yield
+        self.server.app.places.remove(place)
 
     def asked(self, what: Callable[[str], bool] = bool) -> list[str]:
         """The requests that the server has had."""

@@ -132,7 +132,7 @@ KINDS = {
     "json-array-body": Kind.LOST,
     "idds-legacy-host": Kind.LOST,
     "since-unknown-field": Kind.SERVER,
-    "since-int-filter": Kind.SERVER,
+    "since-int-filter": Kind.DOWN,
     "submit-missing-vo": Kind.SERVER,
 }
 
@@ -150,7 +150,7 @@ def test_what_may_be_done_about_each_kind() -> None:
         "work waits until a person has renewed it"
     )
     assert classes[Kind.LOST] is ErrorClass.UNKNOWN
-    assert classes[Kind.SERVER] is ErrorClass.TRANSIENT
+    assert classes[Kind.SERVER] is classes[Kind.DOWN] is ErrorClass.TRANSIENT
     assert classes[Kind.DEFECT] is classes[Kind.ROLE] is ErrorClass.PERMANENT
 
 

@@ -1,10 +1,13 @@
 """The driver panda over the contract server keeps the drivers' contract."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import pytest
 from panda_place import PandaPlace
+from panda_server.faults import Fault
 
 from cmd_daemon.hooks import JobOrder
 from cmd_daemon.testing.driver_contract import DriverContract
@@ -20,6 +23,8 @@ class TestPandaContract(DriverContract):
         self.keys: dict[str, str] = {}
 
     async def make_driver(self) -> PandaDriver:
+        # Another task of ours is there already: see `lookup` for what it is good for.
+        self.place.earlier_task()
         return await self.place.driver()
 
     def _named(self, orders: list[JobOrder]) -> list[JobOrder]:
@@ -44,3 +49,23 @@ class TestPandaContract(DriverContract):
                 if job.started is not None
             ]
         return Counter(self.keys.get(name, "") for name in names)
+
+    @contextlib.contextmanager
+    def fail_some(self, keys: Sequence[str]) -> Iterator[None]:
+        with self.place.refusing({self.place.name(key) for key in keys}):
+            yield
+
+    @contextlib.contextmanager
+    def _fault_of(self, fault: Fault) -> Iterator[None]:
+        yield
+        self.place.server.faults.remove(fault)
+
+    def lose_answers(self) -> AbstractContextManager[None]:
+        return self._fault_of(self.place.server.faults.lose_answers("*/task/submit", times=None))
+
+    def slow(self) -> AbstractContextManager[None]:
+        return self._fault_of(self.place.server.faults.slow(0.5))
+
+    def throttle(self) -> AbstractContextManager[None]:
+        busy = self.place.server.faults.errors("*/task/submit", 503, "busy", times=None)
+        return self._fault_of(busy)
