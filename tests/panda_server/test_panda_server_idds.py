@@ -127,6 +127,17 @@ def test_an_abort_ends_every_task_whenever_it_comes(
     assert not server.world.active
 
 
+def test_an_abort_reaches_tasks_that_were_not_to_be_seen(server: PandaServer, ask: Asking) -> None:
+    server.world.pace.refine = 12
+    request = ask.relay("submit", BPS_ARGS)
+    server.advance(13)
+    ask.relay("abort", request_id=request)
+    server.advance(5)
+    assert {task.visible for task in server.world.tasks.values()} == {False}
+    until(server, ask, request, "Cancelled")
+    assert {task.status for task in server.world.tasks.values()} == {"aborted"}
+
+
 def test_a_suspended_request_rests_until_it_is_resumed(server: PandaServer, ask: Asking) -> None:
     request = ask.relay("submit", BPS_ARGS)
     server.advance(5)
