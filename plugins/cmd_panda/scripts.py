@@ -1,8 +1,7 @@
 """The family of scripts: each attempt is one PanDA task of one job."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Coroutine, Sequence
 
 import structlog
 
@@ -28,19 +27,16 @@ from cmd_daemon.hooks import (
     Unclear,
 )
 from cmd_housekeeping.arc_records import Record
-from cmd_local.orders import BadOrder
-from cmd_panda.books import MARK, Books, id_of, ref_of
+from cmd_panda.books import MARK, Books, id_of
 from cmd_panda.commands import TaskCommands
 from cmd_panda.endings import outcome_of
 from cmd_panda.errors import ErrorTable
 from cmd_panda.faults import Kind, PandaFault
 from cmd_panda.inspecting import parts_of_task, read_part
-from cmd_panda.lookup import by_name, by_next_ids, doubles, last_before, unsettled_s
-from cmd_panda.naming import name_of
+from cmd_panda.planting import Planter
 from cmd_panda.records import TaskRecord
 from cmd_panda.settings import NAME
 from cmd_panda.states import ENDING, message_of, phase_of, progress_of
-from cmd_panda.tasks import parameters_of
 from cmd_panda.watching import FINAL, Tasks
 from cmd_panda.work import Place
 
@@ -48,8 +44,7 @@ ENDINGS_AT_A_TIME = 20
 """Tasks that are over and failed, whose jobs are asked about in one observation."""
 
 KILL_AGAIN_US = 300_000_000
-STOPPING = frozenset({Kind.LOST, Kind.DOWN, Kind.CREDENTIAL, Kind.FULL})
-"""After such a refusal the rest of a set is not sent."""
+"""Microseconds after which a kill that does not show is said again."""
 
 log = structlog.get_logger()
 
@@ -69,8 +64,7 @@ class ScriptWork:
         self._books = Books(root)
         self._table = ErrorTable(place.settings.errors, place.settings.passive, place.facility.name)
         self._commands = TaskCommands(place)
-        self._planting: dict[str, asyncio.Task[Accepted | Refused]] = {}
-        self._one_at_a_time = asyncio.Lock()
+        self._planter = Planter(place, self._books)
         self._killed_at: dict[str, int] = {}
 
     # ---- life
@@ -84,163 +78,17 @@ class ScriptWork:
 
     async def stop(self) -> None:
         """End what is under way here; tasks go on."""
-        if self._planting:
-            await asyncio.wait(list(self._planting.values()))
+        await self._planter.close()
 
-    # ---- submit
+    # ---- submit and find: see `planting`
 
     async def submit(self, orders: Sequence[JobOrder]) -> Sequence[Accepted | Refused]:
         """Look for each attempt by its name, and submit those that are not there."""
-        fresh = {order.key: order for order in orders if order.key not in self._planting}
-        if fresh:
-            call = asyncio.create_task(self._plant(fresh))
-            for key in fresh:
-                one = asyncio.create_task(_answer_of(call, key))
-                one.add_done_callback(partial(self._planted, key))
-                self._planting[key] = one
-        waiting = [self._planting[order.key] for order in orders]
-        # A deadline may end our waiting, but not the planting: `find` waits for that.
-        return await asyncio.gather(*(asyncio.shield(task) for task in waiting))
-
-    def _planted(self, key: str, _: asyncio.Task[Accepted | Refused]) -> None:
-        self._planting.pop(key, None)
-
-    async def _plant(self, orders: Mapping[str, JobOrder]) -> dict[str, Accepted | Refused]:
-        """Answers by key; never raises a DriverError."""
-        answers: dict[str, Accepted | Refused] = {}
-        async with self._one_at_a_time:
-            try:
-                waiting = await self._not_there(orders, answers)
-                room = self._settings.calls
-                for first in range(0, len(waiting), room):
-                    sent = await asyncio.gather(
-                        *(self._send(order) for order in waiting[first : first + room])
-                    )
-                    answers |= {answer.key: answer for answer, _ in sent}
-                    stop = next((fault for _, fault in sent if fault is not None), None)
-                    if stop is not None:
-                        _leave(waiting[first + room :], stop, answers)
-                        break
-            except DriverError as error:
-                for key in orders.keys() - answers.keys():
-                    answers[key] = Refused(key, error.error_class, str(error))
-            except OSError as error:
-                words = f"{self._place.here}: the state directory gives an error: {error}"
-                for key in orders.keys() - answers.keys():
-                    answers[key] = Refused(key, ErrorClass.TRANSIENT, words)
-        return answers
-
-    async def _not_there(
-        self, orders: Mapping[str, JobOrder], answers: dict[str, Accepted | Refused]
-    ) -> list[JobOrder]:
-        """The orders to submit; those that are there, or may yet come, are answered."""
-        asked = []
-        for key, order in orders.items():
-            record = self._books.get(key)
-            if record is not None and record.id:
-                answers[key] = Accepted(key, ref_of(int(record.id)))
-            else:
-                asked.append(order)
-        known = await self._named([order.key for order in asked])
-        waiting = []
-        for order in asked:
-            record = self._books.get(order.key)
-            wait = self._unsettled_s(record)
-            if order.key in known:
-                answers[order.key] = Accepted(order.key, ref_of(known[order.key]))
-            elif wait > 0:
-                words = (
-                    f"{self._place.here}: a former submission may still arrive, for {wait:.0f} s"
-                )
-                answers[order.key] = Refused(order.key, ErrorClass.NOT_YET, words)
-            else:
-                waiting.append(order)
-        return waiting
-
-    async def _send(self, order: JobOrder) -> tuple[Accepted | Refused, PandaFault | None]:
-        """Submit one task; what is about to be done is written down before. The fault is there if it
-        would meet the next one too."""
-        try:
-            parameters = await asyncio.to_thread(parameters_of, order, self._settings)
-        except BadOrder as error:
-            return Refused(order.key, ErrorClass.PERMANENT, str(error)), None
-        await asyncio.to_thread(self._books.sending, order.key, self._now())
-        try:
-            task = await self._place.shared().server.submit_task(parameters)
-        except PandaFault as fault:
-            if fault.kind is not Kind.LOST:
-                await asyncio.to_thread(self._books.forget, order.key)
-            words = f"{self._place.here}: {fault}"
-            refusal = Refused(order.key, fault.error_class, words)
-            return refusal, fault if fault.kind in STOPPING else None
-        await asyncio.to_thread(self._books.took, order.key, task)
-        return Accepted(order.key, ref_of(task)), None
-
-    # ---- find
+        return await self._planter.submit(orders)
 
     async def find(self, keys: Sequence[str]) -> Sequence[Found | Absent | Unclear]:
-        """Which attempts PanDA has; see `lookup`. Raises DriverError where it cannot be asked, for
-        then nothing is known and it is asked again."""
-        under_way = [self._planting[key] for key in keys if key in self._planting]
-        if under_way:
-            await asyncio.wait(under_way)
-        async with self._one_at_a_time:
-            records = {key: self._books.get(key) for key in keys}
-            found = {
-                key: int(record.id)
-                for key, record in records.items()
-                if record is not None and record.id
-            }
-            found |= await self._named([key for key in keys if key not in found])
-            lost = {
-                key: record
-                for key, record in records.items()
-                if record is not None and key not in found
-            }
-            if lost:
-                found |= await self._next(lost)
-            return [self._found(key, found.get(key), lost.get(key)) for key in keys]
-
-    def _found(self, key: str, task: int | None, lost: Record | None) -> Found | Absent | Unclear:
-        if task is not None:
-            return Found(key, ref_of(task))
-        wait = self._unsettled_s(lost)
-        if wait > 0:
-            words = f"{self._place.here}: sent, no answer; it may arrive for {wait:.0f} s more"
-            return Unclear(key, words)
-        if lost is not None:
-            self._books.forget(key)
-        return Absent(key)
-
-    async def _named(self, keys: Sequence[str]) -> dict[str, int]:
-        """The tasks that PanDA has by their names, by key. Of two the oldest is adopted, and the
-        others are reported."""
-        if not keys:
-            return {}
-        names = {name_of(key, self._settings.prefix): key for key in keys}
-        told = await by_name(self._place.shared().server, names)
-        for name, others in doubles(told).items():
-            log.warning("tasks of the same name", name=name, adopted=told[name][0], others=others)
-        return await self._adopt({names[name]: ids[0] for name, ids in told.items()})
-
-    async def _next(self, lost: Mapping[str, Record]) -> dict[str, int]:
-        """The tasks without an answer that stand among the next ids, by key."""
-        shared = self._place.shared()
-        names = {name_of(key, self._settings.prefix): key for key in lost}
-        at = min(record.sent_at for record in lost.values())
-        after = last_before(await shared.watch.tasks(at), self._books.below(at), at)
-        told = await by_next_ids(shared.server, names, after)
-        return await self._adopt({names[name]: id for name, id in told.items()})
-
-    async def _adopt(self, tasks: dict[str, int]) -> dict[str, int]:
-        for key, task in tasks.items():
-            await asyncio.to_thread(self._books.took, key, task, self._now())
-        return tasks
-
-    def _unsettled_s(self, record: Record | None) -> float:
-        if record is None or record.id:
-            return 0.0
-        return unsettled_s(record.sent_at, self._now(), self._settings.settle_s)
+        """Which attempts PanDA has."""
+        return await self._planter.find(keys)
 
     # ---- observe
 
@@ -346,6 +194,7 @@ class ScriptWork:
 
     async def cancel(self, refs: Sequence[JobRef]) -> Sequence[CancelAnswer]:
         """Have tasks killed. A kill that cannot be carried out yet is said again while observing."""
+        await self._planter.settled(ref.key for ref in refs)
         return await asyncio.gather(*(self._cancel(ref) for ref in refs))
 
     async def _cancel(self, ref: JobRef) -> CancelAnswer:
@@ -408,18 +257,3 @@ class ScriptWork:
             raise DriverError(ErrorClass.PERMANENT, f"{self._place.here}: '{ref.ref}' is no task")
         async for chunk in read_part(self._place, task, part, offset, follow):
             yield chunk
-
-
-async def _answer_of(
-    call: asyncio.Task[dict[str, Accepted | Refused]], key: str
-) -> Accepted | Refused:
-    return (await asyncio.shield(call))[key]
-
-
-def _leave(
-    orders: Sequence[JobOrder], fault: PandaFault, answers: dict[str, Accepted | Refused]
-) -> None:
-    """Orders that were not sent, because the one before met a server that takes none."""
-    kind = fault.error_class if fault.error_class is ErrorClass.NOT_YET else ErrorClass.TRANSIENT
-    for order in orders:
-        answers[order.key] = Refused(order.key, kind, f"not sent, after this: {fault}")

@@ -23,8 +23,8 @@ IDLE = frozenset(
 )
 """States in which no job of a task runs."""
 
-SOONEST_S = 5.0
-"""Seconds between two looks, however often they are asked for."""
+SOONEST_S = 30.0
+"""Seconds between two looks, however often they are asked for; a quarter of a cycle if that is less."""
 
 FRESH = 0.9
 """Part of a cycle for which one look serves everybody."""
@@ -158,7 +158,7 @@ class Look(Generic[T]):
         if self._began is None:
             return True
         age = (self._now() - self._began) / 1e6
-        soonest = min(SOONEST_S, self._poll_s * FRESH)
+        soonest = min(SOONEST_S, self._poll_s / 4)
         return age >= (soonest if self._sooner else self._poll_s * FRESH)
 
     async def _look(self) -> T:
@@ -229,9 +229,10 @@ class Watch:
         self.request_looks.wake()
 
     def follows(self, task: int) -> bool:
-        """Whether news of a task may matter: it is open as far as we know, or not known."""
+        """Whether news of a task may matter: it is one of ours, and open as far as we know. The others
+        on a server have news all the time."""
         known = self._tasks.get(task)
-        return known is None or known.status not in FINAL
+        return known is not None and known.status not in FINAL
 
     async def close(self) -> None:
         """End the looks under way."""

@@ -23,3 +23,16 @@ def still(tmp_path: Path) -> Iterator[PandaPlace]:
     """The same with a time that stands still but for `advance`."""
     with PandaPlace(tmp_path, speed=0.0) as made:
         yield made
+
+
+LIVE = Path(__file__).parent / "live"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave `live`, which needs a broker, out unless the command line names it."""
+    if collection_path != LIVE:
+        return None
+    asked = [
+        Path(config.invocation_params.dir, each.split("::")[0]).resolve() for each in config.args
+    ]
+    return not any(each == LIVE or LIVE in each.parents for each in asked)

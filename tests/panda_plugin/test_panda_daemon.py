@@ -17,6 +17,8 @@ from panda_place import FACILITIES
 from panda_server.model.pace import Pace
 from panda_server.server import PandaServer
 
+pytestmark = pytest.mark.timeout(400)
+
 CM = Path(sys.executable).parent / "cm"
 DEADLINE_S = 100.0
 
