@@ -4,7 +4,7 @@ from cmd_daemon.hooks import Check, FacilityInfo, FacilityReport, Host, QueueSta
 from cmd_panda.faults import Kind, PandaFault
 from cmd_panda.identity import Standing
 from cmd_panda.records import QueueLoad, QueueSpec
-from cmd_panda.settings import NAME, PandaSettings, panda_settings
+from cmd_panda.settings import NAME, PandaSettings
 from cmd_panda.sharing import Servers, Shared
 
 CREDENTIAL = "panda credential"
@@ -24,7 +24,7 @@ class PandaProbe:
         """
         if NAME not in facility.settings:
             return FacilityReport()
-        settings = panda_settings(facility)
+        settings = PandaSettings.model_validate(facility.settings[NAME])
         servers, looking = Servers.of(host), object()
         try:
             shared = servers.at(settings, looking)

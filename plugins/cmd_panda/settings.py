@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cmd_daemon.hooks import DriverError, ErrorClass, FacilityInfo
 from cmd_housekeeping.settings import ScriptSettings
 from cmd_panda.bps.settings import BpsSettings
 from cmd_rucio_butler.settings import StompSettings
@@ -187,21 +186,3 @@ class PandaSettings(BaseModel):
             )
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def panda_settings(facility: FacilityInfo) -> PandaSettings:
-    """The validated section `panda` of a facility. Raises DriverError PERMANENT if there is none or
-    it is wrong."""
-    section = facility.settings.get(NAME)
-    if section is None:
-        raise DriverError(
-            ErrorClass.PERMANENT,
-            f"facility {facility.name} has no section '{NAME}' in its settings: nobody knows its queue",
-        )
-    try:
-        return PandaSettings.model_validate(section)
-    except ValidationError as error:
-        raise DriverError(
-            ErrorClass.PERMANENT,
-            f"facility {facility.name}: section '{NAME}' of its settings is wrong: {error}",
-        ) from error
