@@ -133,7 +133,7 @@ PROCESSING = {"Transforming": "Running", "Ready": "Submitting"}
 
 def joined(world: "World", request: Request) -> list[dict[str, Any]]:
     """The request with each of its transforms; with none, once, even its own number null."""
-    rows = [_row(world, request, world.transforms[number]) for number in request.transforms]
+    rows = [_row(request, world.transforms[number]) for number in request.transforms]
     if rows:
         return rows
     names = [f"{side}_{name}_files" for side in ("input", "output") for name in COUNTERS.split()]
@@ -146,7 +146,7 @@ def joined(world: "World", request: Request) -> list[dict[str, Any]]:
     return [dict(sorted((record(request) | empty).items()))]
 
 
-def _row(world: "World", request: Request, transform: Transform) -> dict[str, Any]:
+def _row(request: Request, transform: Transform) -> dict[str, Any]:
     created, updated = date(transform.created), date(transform.updated)
     row = record(request) | {
         "transform_id": transform.id,
@@ -165,7 +165,7 @@ def _row(world: "World", request: Request, transform: Transform) -> dict[str, An
         "processing_updated_at": updated,
         "processing_finished_at": date(transform.ended),
     }
-    for side, counts in counters(world, transform).items():
+    for side, counts in counters(transform).items():
         row |= {f"{side}_{name}_files": counts.get(name, 0) for name in COUNTERS.split()}
         row |= {
             f"{side}_coll_id": 2 * transform.id - (side == "input"),
@@ -182,9 +182,8 @@ def _row(world: "World", request: Request, transform: Transform) -> dict[str, An
     return dict(sorted(row.items()))
 
 
-def counters(world: "World", transform: Transform) -> dict[str, dict[str, int]]:
+def counters(transform: Transform) -> dict[str, dict[str, int]]:
     """Numbers of contents, on the input side and on the output side."""
-    del world
     states = list(transform.contents.values())
     found = {state: states.count(state) for state in set(states)}
     waiting, released = found.get("new", 0), found.get("activated", 0)

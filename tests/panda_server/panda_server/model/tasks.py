@@ -230,12 +230,17 @@ def finish(world: "World", task: Task, status: str) -> None:
     set_status(world, task, status)
 
 
-def _aborting(world: "World", task: Task) -> None:
+def _once_idle(world: "World", task: Task, status: str, seconds: float) -> None:
+    """Go on when no job is active any more."""
     if active_jobs(world, task):
         world.alarm(task, world.pace.check)
     else:
-        set_status(world, task, "toabort")
-        world.alarm(task, world.pace.check)
+        set_status(world, task, status)
+        world.alarm(task, seconds)
+
+
+def _aborting(world: "World", task: Task) -> None:
+    _once_idle(world, task, "toabort", world.pace.check)
 
 
 def _aborted(world: "World", task: Task) -> None:
@@ -244,11 +249,7 @@ def _aborted(world: "World", task: Task) -> None:
 
 
 def _finishing(world: "World", task: Task) -> None:
-    if active_jobs(world, task):
-        world.alarm(task, world.pace.check)
-    else:
-        set_status(world, task, "passed")
-        world.alarm(task, world.pace.move)
+    _once_idle(world, task, "passed", world.pace.move)
 
 
 def _prepare(world: "World", task: Task) -> None:
