@@ -61,7 +61,7 @@ def test_names_follow_from_the_key_alone() -> None:
     assert len(names) == 20
     longest = replace(ORDER, key="/".join(["c" * 200] * 4) + "#12")
     name = config_of(longest)["uniqProcName"]
-    assert len(f"{name}_02_{'l' * 48}_01") <= 132, "PanDA's column has no more"
+    assert len(f"{name}_02_{'l' * 36}_01_1234567_1234567") <= 132, "PanDA's column has no more"
     assert name.replace("_", "").replace("-", "").isalnum(), "no pattern for anybody"
 
 

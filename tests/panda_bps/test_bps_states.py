@@ -115,11 +115,14 @@ def test_progress_counts_quanta_by_files_and_not_by_jobs() -> None:
     assert (more.done, more.failed) == (12, 3), "never more than there are"
 
 
-def test_a_task_that_idds_tried_again_is_known_by_its_newest() -> None:
+def test_tasks_are_known_by_what_idds_makes_of_their_names() -> None:
     tasks = [
-        TaskRecord(3, CAL.name, "failed"),
-        TaskRecord(9, f"{CAL.name}_1", "running"),
+        TaskRecord(9, f"{CAL.name}_7_31_1", "running"),
+        TaskRecord(3, f"{CAL.name}_7_31", "failed"),
+        TaskRecord(4, FINAL.name, "defined"),
         TaskRecord(5, f"{CAL.name}_x", "done"),
-        TaskRecord(6, f"{NAME}_02_cal_011", "done"),
+        TaskRecord(6, f"{NAME}_02_cal_011_7_30", "done"),
+        TaskRecord(7, f"{NAME}_02_cal", "done"),
     ]
-    assert {name: task.id for name, task in matched(PLAN, tasks).items()} == {CAL.name: 9}
+    found = {name: task.id for name, task in matched(PLAN, tasks).items()}
+    assert found == {CAL.name: 9, FINAL.name: 4}, "the newest, where iDDS has tried again"

@@ -74,7 +74,7 @@ def outcome_of(record: Mapping[str, Any], facility: str) -> Outcome:
     """The outcome of an attempt by what the program at the facility has kept of it: the same whenever
     it is asked."""
     told, finish = record.get("outcome") or {}, record.get("finish") or {}
-    sent, ended = record.get("sending_at"), record.get("updated")
+    sent, ended = record.get("sending_at"), told.get("ended")
     outcome = process_outcome(
         Remains(
             {

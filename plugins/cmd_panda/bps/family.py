@@ -43,6 +43,7 @@ from cmd_panda.bps.looking import parts_of_workflow, read_workflow_log
 from cmd_panda.bps.rendering import MARK, far_order, parts_of, reference
 from cmd_panda.errors import ErrorTable
 from cmd_panda.faults import Kind, PandaFault
+from cmd_panda.settings import NAME
 from cmd_panda.work import Place
 
 NOTES = {
@@ -143,10 +144,8 @@ class BpsWork:
         refs = {ref_of(key): key for key in keys}
         found: dict[str, str] = {}
         problem = ""
-        try:
-            site_of(self._place)
-        except DriverError:
-            return [Absent(key) for key in keys]  # nothing can ever have been planted
+        if self._place.facility.drivers.get(JobKind.PROCESS) != NAME:
+            return [Absent(key) for key in keys]  # no process jobs of this driver here
         for stack in self._place.facility.stacks:
             try:
                 told = await self._agents.ask(stack, "find", {"refs": list(refs)})

@@ -2,7 +2,8 @@
 
 The submit file has everything but the paths of the attempt's directory, which the program fills in. Its
 names follow from the attempt's key, so that the iDDS request and the PanDA tasks can be found by name:
-the request is called as `uniqProcName`, a task `{uniqProcName}_{number}_{label}_{chunk}`.
+the request is called as `uniqProcName`, a task `{uniqProcName}_{number}_{label}_{chunk}` with numbers of
+iDDS behind it.
 """
 
 import math
@@ -21,9 +22,9 @@ MARK = "bps"
 PARAMS = "bps"
 """The parameter of a step that has keys for its submit files, such as how quanta are clustered."""
 
-LONGEST_NAME = 76
-"""Characters of a request's name: BPS puts a number, a label of the pipeline and another number behind it
-to name its tasks, and PanDA's column has 132."""
+LONGEST_NAME = 72
+"""Characters of a request's name. To name its tasks BPS puts a number, a label of the pipeline and another
+number behind it, and iDDS two more; PanDA's column has 132."""
 
 SERVICE = "lsst.ctrl.bps.panda.PanDAService"
 MIB = 1024**2

@@ -57,15 +57,16 @@ def planned(told: Sequence[Mapping[str, Any]]) -> list[Planned]:
 
 
 def matched(plan: Sequence[Planned], tasks: Sequence[TaskRecord]) -> dict[str, TaskRecord]:
-    """The newest PanDA task of each planned one: a retry by iDDS puts a number behind the name."""
+    """The newest PanDA task of each planned one. iDDS puts the numbers of its request and work behind the
+    name, and one more for each time that it tries again."""
     found: dict[str, TaskRecord] = {}
-    for each in plan:
-        for task in tasks:
-            again = task.name.removeprefix(f"{each.name}_")
-            if task.name != each.name and not (again != task.name and again.isdigit()):
-                continue
-            if each.name not in found or task.id > found[each.name].id:
-                found[each.name] = task
+    names = {each.name for each in plan}
+    for task in sorted(tasks, key=lambda each: each.id):
+        name = task.name
+        while name not in names and name.rpartition("_")[2].isdigit():
+            name = name.rpartition("_")[0]
+        if name in names:
+            found[name] = task
     return found
 
 

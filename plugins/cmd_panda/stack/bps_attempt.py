@@ -11,7 +11,7 @@ A part of the program of `bps_agent.py`. The attempt's directory holds
     finish.json   the workflow is over: {aggregate: whether its final job did not do that, jobs: those that
                   failed, see `bps_failures.py`, and what else the daemon wants to find again}
     graph.qg, submit.N/, report.json, progress.json, log.txt
-    outcome.json  last of all, as `process_runner.py` has it
+    outcome.json  last of all, as `process_runner.py` has it, with `ended` (seconds since the epoch)
 
 It may be worked on again after a process was killed at any point. There is no key that makes sending
 idempotent: before anything is sent iDDS is asked for the request by its name, and after a send whose end
@@ -284,7 +284,7 @@ def finish(directory: Path, record: Record) -> None:
 
 def end(directory: Path, record: Record, job: Job) -> None:
     """Write the outcome: the last thing that is done."""
-    write_json(directory / "outcome.json", asdict(job.outcome))
+    write_json(directory / "outcome.json", {**asdict(job.outcome), "ended": time.time()})
     record.note(stage="over", message="")
 
 

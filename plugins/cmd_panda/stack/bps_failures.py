@@ -67,7 +67,8 @@ def quanta_of(graph: str | None, nodes: set[str]) -> dict[str, tuple[str, dict[s
     """Return {node: (task, data id)} of nodes of a graph."""
     if not graph or not nodes:
         return {}
-    from lsst.pipe.base.quantum_graph import PredictedQuantumGraph, TaskImportMode
+    from lsst.pipe.base.pipeline_graph import TaskImportMode
+    from lsst.pipe.base.quantum_graph import PredictedQuantumGraph
 
     with PredictedQuantumGraph.open(graph, import_mode=TaskImportMode.DO_NOT_IMPORT) as reader:
         reader.read_thin_graph()
