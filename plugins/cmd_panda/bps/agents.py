@@ -16,6 +16,9 @@ from cmd_panda.work import Place
 OURS = Path(__file__).parents[1] / "stack"
 PROGRAM = ("bps_agent.py", "bps_attempt.py", "bps_failures.py", "bps_sending.py")
 RUNNER = "process_runner.py"
+BACKOFF_S = 1.0
+"""Seconds before a program that has died is started again; doubled with each death."""
+
 HERE = "local"
 """The transport of a facility that is this machine."""
 
@@ -85,7 +88,9 @@ class BpsAgents:
             has = ", ".join(sorted(place.facility.stacks)) or "none"
             words = f"{place.here}: there is no stack '{stack}' (it has: {has})"
             raise DriverError(ErrorClass.PERMANENT, words)
-        settings = AgentSettings(stack=stack, start_s=site.settings.bps.start_s)
+        settings = AgentSettings(
+            stack=stack, start_s=site.settings.bps.start_s, backoff_s=BACKOFF_S
+        )
         program = Program(
             program_files(),
             PROGRAM[0],
