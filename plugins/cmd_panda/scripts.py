@@ -23,6 +23,7 @@ from cmd_daemon.hooks import (
     Outcome,
     Part,
     Phase,
+    Progress,
     Refused,
     Unclear,
 )
@@ -40,8 +41,8 @@ from cmd_panda.states import ENDING, message_of, phase_of, progress_of
 from cmd_panda.watching import FINAL, Tasks
 from cmd_panda.work import Place
 
-ENDINGS_AT_A_TIME = 20
-"""Tasks that are over and failed, whose jobs are asked about in one observation."""
+AT_A_TIME = 20
+"""Tasks that have failed, or that no look tells of, that are asked about in one observation."""
 
 KILL_AGAIN_US = 300_000_000
 """Microseconds after which a kill that does not show is said again."""
@@ -66,6 +67,8 @@ class ScriptWork:
         self._commands = TaskCommands(place)
         self._planter = Planter(place, self._books)
         self._killed_at: dict[str, int] = {}
+        self._asked_at: dict[str, int] = {}
+        """When tasks that no look tells of were asked about: the others have their turn first."""
 
     # ---- life
 
@@ -111,15 +114,24 @@ class ScriptWork:
         oldest = min(record.sent_at for _, _, record in waiting)
         tasks = await self._place.shared().watch.tasks(oldest)
         endings: list[Coroutine[None, None, Observation]] = []
+        unseen = 0
+        waiting.sort(key=lambda each: self._asked_at.get(each[0].key, 0))
         for ref, task, record in waiting:
-            known = tasks.get(task)
-            if known is None:
-                seen.append(await self._unseen(ref, task, record))
+            known: TaskRecord | Observation | None = tasks.get(task)
+            if known is None and self._is_fresh(record):
+                known = _queued(ref, "taken by PanDA, not refined yet")
+            elif known is None and unseen == AT_A_TIME:
+                known = _queued(ref, "not seen at PanDA for long; it is asked about soon")
+            elif known is None:
+                unseen += 1
+                known = await self._unseen(ref, task, record, tasks)
+            if isinstance(known, Observation):
+                seen.append(known)
                 continue
             await self._tend(ref, known, record)
             if known.status not in FINAL:
                 seen.append(self._going_on(ref, known, tasks))
-            elif known.status == "done" or len(endings) < ENDINGS_AT_A_TIME:
+            elif known.status == "done" or len(endings) < AT_A_TIME:
                 endings.append(self._over(ref, known, record))
             else:
                 words = f"task {task} is {known.status}; its jobs are asked about soon"
@@ -140,27 +152,33 @@ class ScriptWork:
 
     def _going_on(self, ref: JobRef, task: TaskRecord, tasks: Tasks) -> Observation:
         moved, hours = tasks.moved_at(task.id), self._settings.stuck_h
+        words = message_of(task, moved, self._now(), hours)
         return Observation(
-            ref.key,
-            phase_of(task.status),
-            progress=progress_of(task),
-            message=message_of(task, moved, self._now(), hours),
+            ref.key, phase_of(task.status), progress=progress_of(task, words), message=words
         )
 
-    async def _unseen(self, ref: JobRef, task: int, record: Record) -> Observation:
-        """A task that is in no look: JEDI has not refined it yet, or it is gone."""
+    def _is_fresh(self, record: Record) -> bool:
+        """Whether JEDI may well not have refined the task yet."""
+        return self._now() - record.sent_at < self._settings.refine_s * 1e6
+
+    async def _unseen(
+        self, ref: JobRef, task: int, record: Record, tasks: Tasks
+    ) -> Observation | TaskRecord:
+        """A task that no look tells of: JEDI has not refined it for long, or it is gone, or the looks
+        do not reach back to it."""
+        server = self._place.shared().server
+        self._asked_at[ref.key] = self._now()
+        known = await server.task(task)
+        if known is not None:
+            tasks.take([known], self._now())
+            return known
         waited = (self._now() - record.sent_at) / 1e6
-        if waited < self._settings.refine_s:
-            return Observation(ref.key, Phase.QUEUED, message="taken by PanDA, not refined yet")
-        if waited >= self._settings.lost_s:
-            server = self._place.shared().server
-            there = await server.task(task) or await server.task_parameters(task)
-            if there is None:
-                words = f"{self._place.here}: PanDA has no task {task} any more"
-                return Observation(ref.key, Phase.GONE, message=words)
+        if waited >= self._settings.lost_s and await server.task_parameters(task) is None:
+            words = f"{self._place.here}: PanDA has no task {task} any more"
+            return Observation(ref.key, Phase.GONE, message=words)
         hours = waited / 3600
         words = f"taken by PanDA, but not refined for {hours:.1f} hours: is JEDI at work there?"
-        return Observation(ref.key, Phase.QUEUED, message=words)
+        return _queued(ref, words)
 
     async def _tend(self, ref: JobRef, task: TaskRecord, record: Record) -> None:
         """Say a kill again that has not been carried out: one that came before the task was refined is
@@ -180,6 +198,7 @@ class ScriptWork:
         outcome = await self._outcome(ref, task, record)
         await asyncio.to_thread(self._books.keep_outcome, ref.key, outcome)
         self._killed_at.pop(ref.key, None)
+        self._asked_at.pop(ref.key, None)
         self._commands.forget(task.id)
         return Observation(ref.key, Phase.DONE, outcome=outcome, progress=progress_of(task))
 
@@ -257,3 +276,8 @@ class ScriptWork:
             raise DriverError(ErrorClass.PERMANENT, f"{self._place.here}: '{ref.ref}' is no task")
         async for chunk in read_part(self._place, task, part, offset, follow):
             yield chunk
+
+
+def _queued(ref: JobRef, words: str) -> Observation:
+    """Nothing runs yet, and why: progress is what people are shown of attempts that are not over."""
+    return Observation(ref.key, Phase.QUEUED, progress=Progress(note=words), message=words)

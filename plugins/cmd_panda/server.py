@@ -45,6 +45,9 @@ API = "/api/v1"
 RELAY = "/server/panda/relay_idds_command"
 """The old path: reading requests over the new one fails at the server."""
 
+PATIENCE_S = 600.0
+"""Seconds for an answer that may be long, as PanDA's own client has."""
+
 Json = Mapping[str, Any]
 
 
@@ -88,7 +91,6 @@ class PandaServer:
                     verify=trust,
                     trust_env=False,
                     follow_redirects=False,
-                    timeout=httpx.Timeout(settings.timeout_s, connect=settings.connect_s),
                     limits=httpx.Limits(max_connections=settings.calls, keepalive_expiry=30.0),
                 )
                 self._stamps = stamps
@@ -102,6 +104,7 @@ class PandaServer:
         params: Json | None = None,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> str:
         """The text of an answer with a status that is one."""
         credential = await self.identity.headers()
@@ -112,7 +115,12 @@ class PandaServer:
             self.asked += 1
             try:
                 answer = await client.request(
-                    method, path, params=params, content=content, headers=own
+                    method,
+                    path,
+                    params=params,
+                    content=content,
+                    headers=own,
+                    timeout=self._patience(timeout_s),
                 )
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
                 self._unreached(error)
@@ -122,6 +130,10 @@ class PandaServer:
                 raise PandaFault(kind, f"{self.there} did not answer {path}: {words}") from error
         refuse_status(answer.status_code, answer.text, self.there, changes)
         return answer.text
+
+    def _patience(self, timeout_s: float | None) -> httpx.Timeout:
+        settings = self._settings
+        return httpx.Timeout(timeout_s or settings.timeout_s, connect=settings.connect_s)
 
     def _unreached(self, error: Exception) -> NoReturn:
         """A failure before anything was sent."""
@@ -134,8 +146,9 @@ class PandaServer:
             ) from error
         raise PandaFault(Kind.DOWN, f"{self.there} cannot be reached: {words}") from error
 
-    async def _get(self, call: str, **params: Any) -> Answer:
-        body = await self._send("GET", f"{API}/{call}", False, params=params)
+    async def _get(self, call: str, timeout_s: float | None = None, **params: Any) -> Answer:
+        path = f"{API}/{call}"
+        body = await self._send("GET", path, False, params=params, timeout_s=timeout_s)
         return enveloped(parsed(body, self.there, False), self.there, False)
 
     async def _post(self, call: str, **arguments: Any) -> Answer:
@@ -211,15 +224,21 @@ class PandaServer:
         return self._task(needed(answer, self.there))
 
     async def tasks_since(
-        self, since: int, limit: int, filters: Mapping[str, str] | None = None
+        self,
+        since: int,
+        limit: int,
+        filters: Mapping[str, str] | None = None,
+        patient: bool = False,
     ) -> tuple[list[TaskRecord], bool]:
         """Our tasks that were modified since a moment (microseconds UTC), and whether the list was cut:
         it then ends before the newest. Filters are equalities: no patterns, which the server applies
-        only after it has cut."""
+        only after it has cut. `patient`: it may be long, and the server reads task by task."""
         params: dict[str, Any] = {"since": since_text(since), "n_tasks": limit}
         if filters:
             params["filters"] = json.dumps(dict(filters))
-        told = await self._read("task/get_tasks_detailed_info_since", **params)
+        timeout_s = PATIENCE_S if patient else None
+        call = "task/get_tasks_detailed_info_since"
+        told = needed(await self._get(call, timeout_s, **params), self.there)
         if not isinstance(told, list):
             raise PandaFault(Kind.SERVER, f"{self.there} gave no list of tasks")
         return [self._task(each) for each in told], len(told) >= limit

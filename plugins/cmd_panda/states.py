@@ -72,12 +72,13 @@ def message_of(task: TaskRecord, moved_at: int, now: int, stuck_h: float) -> str
     return "; ".join(each for each in said if each)
 
 
-def progress_of(task: TaskRecord) -> Progress:
-    """Progress by input files. Jobs would count twice: each try of one is a new job."""
+def progress_of(task: TaskRecord, message: str = "") -> Progress:
+    """Progress by input files, with what people should know or else the state. Jobs would count twice:
+    each try of one is a new job."""
     return Progress(
         done=task.finished,
         total=task.files,
         failed=task.failed + task.missing,
         unit="files",
-        note=task.status,
+        note=message or task.status,
     )

@@ -64,11 +64,18 @@ class Tasks:
             self._by_id[record.id] = record
 
     def drop(self, ids: Iterable[int]) -> None:
-        """The server has these no more."""
+        """The server has these no more, or nobody needs them."""
+        gone = False
         for id in list(ids):
             record = self._by_id.pop(id)
             self._ids[record.name].remove(id)
             del self._moved[id]
+            if not self._ids[record.name]:
+                del self._ids[record.name]
+                gone = True
+        if gone:
+            self._names = sorted(self._ids)
+            self._sorted = True
 
     def get(self, id: int) -> TaskRecord | None:
         """The task of this id, or None if it was not seen."""
@@ -151,6 +158,8 @@ class Look(Generic[T]):
             self._sooner = False
             self._began = self._now()
             self._under_way = asyncio.create_task(self._look())
+            # Nobody may be waiting for it any more when it fails.
+            self._under_way.add_done_callback(lambda task: task.cancelled() or task.exception())
         # A deadline may end our waiting, but not the look that others wait for.
         return await asyncio.shield(self._under_way)
 
@@ -254,7 +263,7 @@ class Watch:
             since = min([since, *(at - DAY_US for at in oldest)])
         self._counting = False
         before = self._tasks.open() if sweeping else []
-        answered = await self._ask(since, None)
+        answered = await self._ask(since, None, patient=behind or sweeping)
         self._tasks.drop(
             each.id for each in before if each.id not in answered and (each.created or 0) >= since
         )
@@ -268,13 +277,26 @@ class Watch:
             self._from = since
         if sweeping:
             self._swept_at = now
+            self._forget(wanted)
         return self._tasks
 
-    async def _ask(self, since: int, filters: Mapping[str, str] | None) -> set[int]:
+    def _forget(self, wanted: int) -> None:
+        """Drop what was over before the oldest work that anybody has asked about since the last
+        sweep."""
+        self._tasks.drop(
+            each.id
+            for each in self._tasks.all()
+            if each.status in FINAL and (each.modified or 0) < wanted
+        )
+        self._from, self._wanted_from = wanted, None
+
+    async def _ask(
+        self, since: int, filters: Mapping[str, str] | None, patient: bool = False
+    ) -> set[int]:
         """Take in a list, and give its ids. One that was cut is asked for again longer, for it lacks
         the newest."""
         while True:
-            records, cut = await self._server.tasks_since(since, self._page, filters)
+            records, cut = await self._server.tasks_since(since, self._page, filters, patient)
             self._tasks.take(records, self._now())
             if not cut:
                 return {each.id for each in records}

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import httpx
 from panda_server.model.pace import Pace
 from panda_server.model.submission import submit
 from panda_server.model.world import World
@@ -170,6 +171,26 @@ class PandaPlace:
         self.server.app.places.insert(0, place)
         yield
         self.server.app.places.remove(place)
+
+    @property
+    def recordings(self) -> Path:
+        """The folder of what was recorded from a real server."""
+        return Path(__file__).parent.parent / "panda_server" / "recordings"
+
+    def relay(self, body: bytes) -> list[Any]:
+        """What the relay answers to a body, sent by another hand."""
+        answer = httpx.post(
+            f"{self.server.url}/server/panda/relay_idds_command",
+            content=body,
+            headers={
+                "Authorization": f"Bearer {self.token_file.read_text()}",
+                "Origin": "Rubin:production",
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+            },
+        )
+        told: list[Any] = answer.json()
+        return told
 
     def asked(self, what: Callable[[str], bool] = bool) -> list[str]:
         """The requests that the server has had."""

@@ -49,6 +49,11 @@ COMMANDS = (
 THERE = "the PanDA server"
 
 
+def is_command(path: str) -> bool:
+    module, _, call = path.rpartition("/")
+    return module.endswith("/task") and call in COMMANDS
+
+
 def _text(body: Any) -> str:
     return body if isinstance(body, str) else json.dumps(body)
 
@@ -63,7 +68,7 @@ def understood(exchange: dict[str, Any]) -> Any:
     if request["path"].startswith("/server/panda/"):
         return unpaired(value, "iDDS", changes)
     answer = enveloped(value, THERE, changes)
-    if request["path"].rpartition("/")[2] in COMMANDS:
+    if is_command(request["path"]):
         commanded(answer, THERE)
         return answer.data
     return needed(answer, THERE)
@@ -90,7 +95,7 @@ def _said_no(exchange: dict[str, Any]) -> bool:
         return body[0] is False or (isinstance(inner, list) and inner[:1] == [False])
     if isinstance(body, str):
         return not body.startswith("{'success': True")
-    if path.rpartition("/")[2] in COMMANDS:
+    if is_command(path):
         return not body["success"] or body["data"] not in (0, None)
     return not body["success"]
 

@@ -206,6 +206,19 @@ async def test_a_task_that_jedi_never_refines_is_not_gone(still: PandaPlace) -> 
     await driver.stop()
 
 
+async def test_when_jedi_stands_still_few_questions_are_asked(still: PandaPlace) -> None:
+    still.server.world.pace.refine = 100_000
+    driver = await still.driver(refine_s=600)
+    answers = await driver.submit(orders := [still.order() for _ in range(60)])
+    refs = [JobRef(o.key, a.ref) for o, a in zip(orders, answers, strict=True)]  # type: ignore[union-attr]
+    still.advance(1200)
+    before = len(still.asked())
+    seen = await driver.observe(refs)
+    assert {each.phase for each in seen} == {Phase.QUEUED}
+    assert len(still.asked()) - before == 21
+    await driver.stop()
+
+
 async def test_a_parked_task_is_ended_and_a_person_decides(
     still: PandaPlace, driver: PandaDriver
 ) -> None:

@@ -175,6 +175,8 @@ async def test_why_a_task_goes_nowhere_is_told(
     assert seen.phase in (Phase.QUEUED, Phase.RUNNING)
     assert words in seen.message
     assert "<a" not in seen.message
+    assert seen.progress is not None
+    assert seen.progress.note == seen.message, "that is what people are shown"
 
 
 async def test_no_change_for_hours_is_flagged_with_its_reason_and_the_brokerages_log(
@@ -224,3 +226,38 @@ async def test_a_paused_task_is_held_and_not_a_success_in_part(
     assert (seen.phase, seen.outcome) == (Phase.RUNNING, None)
     assert "paused at PanDA" in seen.message
     await Servers.of(still.host).let_go(holder)
+
+
+async def test_what_was_over_before_the_oldest_open_work_is_forgotten(still: PandaPlace) -> None:
+    driver = await still.driver(sweep_s=1800)
+    old = outside(still, still.order())
+    still.advance(300)
+    assert (await one(driver, old)).phase is Phase.DONE
+    still.advance(3 * 86_400)
+    (answer,) = await driver.submit([order := still.order()])
+    fresh = JobRef(order.key, answer.ref)  # type: ignore[union-attr]
+    still.server.pilot.hold()
+    watch = driver._shared().watch
+    for _ in range(3):
+        still.advance(1801)
+        assert (await one(driver, fresh)).phase is Phase.RUNNING
+    tasks = await watch.tasks(still.host.now())
+    assert tasks.get(int(old.ref.partition(":")[2])) is None
+    assert len(tasks.beginning("cmd_dp2_")) == 1
+    assert still.asked(lambda each: each == SINCE)
+    await driver.stop()
+
+
+async def test_a_task_that_the_looks_do_not_reach_is_asked_for_by_itself(
+    still: PandaPlace, driver: PandaDriver
+) -> None:
+    """As one that ended while its facility was away, longer ago than anybody else's work."""
+    ref = outside(still, still.order())
+    still.advance(300)
+    watch = driver._shared().watch
+    await watch.tasks(still.host.now())
+    still.advance(40 * 60)
+    tasks = await watch.tasks(still.host.now())
+    tasks.drop([int(ref.ref.partition(":")[2])])
+    watch._from = 0
+    assert (await one(driver, ref)).phase is Phase.DONE
