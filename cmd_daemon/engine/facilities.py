@@ -7,7 +7,7 @@ looks; nothing of it is stored.
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import structlog
@@ -17,7 +17,13 @@ from cmd_daemon.engine.answers import MOST, Nonsense, words
 from cmd_daemon.engine.clock import Clock
 from cmd_daemon.engine.containment import contained
 from cmd_daemon.engine.lanes import Lanes
-from cmd_daemon.hooks.facilities import Check, FacilityProbe, FacilityReport, Storage
+from cmd_daemon.hooks.facilities import (
+    Check,
+    FacilityProbe,
+    FacilityReport,
+    QueueState,
+    Storage,
+)
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.hooks.ports import FacilityInfo, Host, Queue
 from cmd_daemon.kernel.records import FacilityState
@@ -34,7 +40,7 @@ IN_A_ROW = 2
 """Looks in which a vital check must fail before the facility is down: one hiccup does nothing."""
 
 ITEMS = 100
-"""Checks, storage elements, and ways with a backlog, that are kept of one look of one probe."""
+"""Checks, storage elements, queues, and ways with a backlog, that are kept of one look of one probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,21 @@ class LiveFacilities:
         """A facility's memory classes, smallest first, with the jobs that run and wait in each."""
         return self._lanes.queues_of(name)
 
+    def classes(self, name: str) -> tuple[Queue, ...]:
+        """The same for placement, with what the outside system tells of its queues: those that take no
+        jobs are left out, unless none does."""
+        told = {
+            each.queue: each for seen in self._seen[name].values() for each in seen.report.queues
+        }
+        classes = self.queues(name)
+        if not classes and "" in told:
+            info, (running, queued) = self._infos[name], self.load(name)
+            whole = Queue("", info.slots, info.memory, running, queued, info.cores, info.walltime_s)
+            classes = (whole,)
+        seen = [(narrowed(queue, told.get(queue.name)), told.get(queue.name)) for queue in classes]
+        online = tuple(queue for queue, state in seen if state is None or state.online)
+        return online or tuple(queue for queue, _ in seen)
+
     def load(self, name: str) -> tuple[int, int]:
         """Jobs of a facility that may be outside, and jobs that wait for a slot there."""
         lanes = [lane for lane in self._lanes.lanes.values() if lane.facility == name]
@@ -231,6 +252,21 @@ class LiveFacilities:
         return FacilityReport(checks=(Check(probe.name, False, problem),))
 
 
+def narrowed(queue: Queue, state: QueueState | None) -> Queue:
+    """A memory class with what the outside system says about it: the smaller limits hold, and the
+    larger load, for ours is part of everybody's."""
+    if state is None:
+        return queue
+    return replace(
+        queue,
+        running=max(queue.running, state.running),
+        queued=max(queue.queued, state.queued),
+        memory=min(queue.memory, state.memory or queue.memory),
+        cores=min(queue.cores, state.cores or queue.cores),
+        walltime_s=min(queue.walltime_s, state.walltime_s or queue.walltime_s),
+    )
+
+
 def _usable(report: object) -> FacilityReport:
     """A report fit to be shown and decided on. Raises Nonsense, or whatever nonsense leads to."""
     if not isinstance(report, FacilityReport):
@@ -254,6 +290,22 @@ def _usable(report: object) -> FacilityReport:
             words(source): _bytes(size) or 0
             for source, size in islice(report.backlog.items(), ITEMS)
         },
+        queues=tuple(_queue(each) for each in tuple(report.queues)[:ITEMS]),
+    )
+
+
+def _queue(told: QueueState) -> QueueState:
+    walltime = told.walltime_s
+    if walltime is not None and not walltime >= 0:
+        raise Nonsense(f"a wall time is {walltime!r:.200}")
+    return QueueState(
+        words(told.queue),
+        bool(told.online),
+        _bytes(told.running) or 0,
+        _bytes(told.queued) or 0,
+        _bytes(told.memory),
+        _bytes(told.cores),
+        walltime,
     )
 
 
@@ -261,5 +313,5 @@ def _bytes(value: object) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or value < 0:
-        raise Nonsense(f"a size is {value!r:.200}")
+        raise Nonsense(f"a size or count is {value!r:.200}")
     return min(value, MOST)

@@ -26,7 +26,7 @@ class Live(Protocol):
 
     def load(self, name: str) -> tuple[int, int]: ...
 
-    def queues(self, name: str) -> tuple[Queue, ...]: ...
+    def classes(self, name: str) -> tuple[Queue, ...]: ...
 
     def storage(self, name: str) -> tuple[Storage, ...]: ...
 
@@ -125,7 +125,7 @@ class Questions:
                     queued=queued,
                     placed={"groups": sum(placed_by.values())},
                     placed_by=placed_by,
-                    queues=self._live.queues(name),
+                    queues=self._live.classes(name),
                     free_bytes=free,
                     total_bytes=total,
                     claimed_bytes=self._regions.claimed[name],

@@ -11,6 +11,7 @@ from cmd_daemon.hooks.facilities import (
     InputLocator,
     InputsHeld,
     InputsRequest,
+    QueueState,
     Storage,
 )
 from cmd_daemon.hooks.placement import (
@@ -116,6 +117,7 @@ __all__ = [
     "Progress",
     "QuantaCount",
     "Queue",
+    "QueueState",
     "Ran",
     "Refused",
     "Safety",

@@ -31,13 +31,30 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueState:
+    """What an outside system says about the queue behind one memory class of a facility ("" where it
+    has none): whether it takes jobs, the jobs of everybody that run and wait in it, and what one job
+    may have there: memory (bytes), cores and wall time (seconds), None where nobody could tell."""
+
+    queue: str
+    online: bool = True
+    running: int = 0
+    queued: int = 0
+    memory: int | None = None
+    cores: int | None = None
+    walltime_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FacilityReport:
     """What one look at a facility found. `backlog` are the bytes that wait to be sent to it, by the
-    facility they come from; where several probes tell of one way, their bytes add up."""
+    facility they come from; where several probes tell of one way, their bytes add up. `queues` are its
+    queues as the outside system sees them, for placement."""
 
     storage: tuple[Storage, ...] = ()
     checks: tuple[Check, ...] = ()
     backlog: Mapping[str, int] = field(default_factory=dict)
+    queues: tuple[QueueState, ...] = ()
 
 
 class FacilityProbe(Protocol):

@@ -72,7 +72,9 @@ class FacilityView:
 
     What is not known keeps its default, and no selector may judge by it. `placed_by` counts the groups
     placed there so far by campaign (a campaign without any may be left out). `queues` are its memory
-    classes; without them the configuration's limits hold. `free_bytes` and `total_bytes` are those of
+    classes; without them the configuration's limits hold. Where the outside system tells of its queues,
+    those that take no jobs are left out, its limits hold too, and its jobs of everybody count if they
+    are more than ours. `free_bytes` and `total_bytes` are those of
     its storage, `claimed_bytes` what placed groups have yet to write. `throughput` is the
     number of jobs finished in an hour lately, None also if there was nothing to do. `links` are the ways
     data come to it, by the facility they come from; a facility not named in it has no way.

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from cmd_daemon.hooks import Check, FacilityInfo, FacilityReport, Host, Storage
+from cmd_daemon.hooks import Check, FacilityInfo, FacilityReport, Host, QueueState, Storage
 
 
 class FakeProbe:
@@ -18,6 +18,7 @@ class FakeProbe:
         self.looks: Counter[str] = Counter()
         self._checks: dict[str, dict[str, Check]] = {}
         self._storage: dict[str, dict[str, Storage]] = {}
+        self._queues: dict[str, dict[str, QueueState]] = {}
         self._broken: dict[str, Exception] = {}
         self._closed: dict[str, asyncio.Event] = {}
 
@@ -38,6 +39,10 @@ class FakeProbe:
         """From now on a storage element of a facility has so many bytes free."""
         elements = self._storage.setdefault(facility, {})
         elements[element] = Storage(element, f"/{element}", free, total)
+
+    def tell_queue(self, facility: str, state: QueueState) -> None:
+        """From now on the outside system says this about a queue of a facility."""
+        self._queues.setdefault(facility, {})[state.queue] = state
 
     def break_down(self, facility: str, error: Exception) -> None:
         """From now on a look at a facility raises."""
@@ -60,4 +65,7 @@ class FakeProbe:
             element: Storage(element, path, None, None)
             for element, path in facility.storage.items()
         }
-        return FacilityReport(tuple(elements.values()), tuple(checks.values()))
+        queues = self._queues.get(name, {})
+        return FacilityReport(
+            tuple(elements.values()), tuple(checks.values()), queues=tuple(queues.values())
+        )

@@ -8,7 +8,6 @@ have arrived. States may lag by half a minute, and a kill takes one: everything 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
 
 import structlog
 from pydantic import BaseModel
@@ -39,6 +38,7 @@ from cmd_housekeeping.arc_records import Record, Records
 from cmd_housekeeping.arc_states import phase_of, takes_input, verdict
 from cmd_housekeeping.arex import Arex, Json, first
 from cmd_housekeeping.payload import prepare
+from cmd_housekeeping.planting import Plantings
 from cmd_housekeeping.settings import ArcSettings
 from cmd_housekeeping.xrsl import ENDING, LOG, SCRIPT, WRAPPER, description, wrapper
 from cmd_local.orders import BadOrder
@@ -65,7 +65,7 @@ class ArcDriver:
         self._names = JobNames(self._arex)
         self._records = Records(host.state_dir / NAME / facility.name)
         self._open: set[str] = set()
-        self._planting: dict[str, asyncio.Task[Accepted | Refused]] = {}
+        self._planting = Plantings(self._plant)
         self._one_at_a_time = asyncio.Lock()
         self._collecting: dict[str, asyncio.Task[None]] = {}
         self._problems: dict[str, str] = {}
@@ -89,8 +89,7 @@ class ArcDriver:
 
     async def stop(self) -> None:
         """Let go; jobs go on."""
-        if self._planting:
-            await asyncio.wait(list(self._planting.values()))
+        await self._planting.close()
         for task in self._collecting.values():
             task.cancel()
         if self._collecting:
@@ -101,25 +100,7 @@ class ArcDriver:
 
     async def submit(self, orders: Sequence[JobOrder]) -> Sequence[Accepted | Refused]:
         """Look for each attempt by its name, and submit in one call those that are not there."""
-        waiting = []
-        fresh: dict[str, JobOrder] = {}
-        for order in orders:
-            if order.key in self._planting:
-                waiting.append(self._planting[order.key])
-            else:
-                fresh[order.key] = order
-        if fresh:
-            call = asyncio.create_task(self._plant(fresh))
-            for key in fresh:
-                one = asyncio.create_task(_answer_of(call, key))
-                self._planting[key] = one
-                one.add_done_callback(partial(self._planted, key))
-                waiting.append(one)
-        # A deadline may end our waiting, but not the planting: `find` waits for that.
-        return await asyncio.gather(*(asyncio.shield(task) for task in waiting))
-
-    def _planted(self, key: str, _: asyncio.Task[Accepted | Refused]) -> None:
-        self._planting.pop(key, None)
+        return await self._planting.submit(orders)
 
     async def _plant(self, orders: Mapping[str, JobOrder]) -> dict[str, Accepted | Refused]:
         """Answers by key; never raises a DriverError."""
@@ -252,9 +233,7 @@ class ArcDriver:
         """Which attempts the computing element has, also those of a former daemon."""
         if not keys:
             return []
-        under_way = [self._planting[key] for key in keys if key in self._planting]
-        if under_way:
-            await asyncio.wait(under_way)
+        await self._planting.settled(keys)
         try:
             async with self._one_at_a_time:
                 known = await self._known(keys)
@@ -371,9 +350,7 @@ class ArcDriver:
 
     async def cancel(self, refs: Sequence[JobRef]) -> Sequence[CancelAnswer]:
         """Ask for the end of jobs; observing says when they have ended, and asks again."""
-        under_way = [self._planting[ref.key] for ref in refs if ref.key in self._planting]
-        if under_way:
-            await asyncio.wait(under_way)
+        await self._planting.settled(ref.key for ref in refs)
         open_refs = [ref for ref in refs if self._records.outcome(ref.key) is None]
         problem = ""
         told: Mapping[str, Json] = {}
@@ -458,13 +435,6 @@ class ArcDriver:
             if not follow:
                 return
             await asyncio.sleep(min(self.poll_s, 10.0))
-
-
-async def _answer_of(
-    call: "asyncio.Task[dict[str, Accepted | Refused]]", key: str
-) -> Accepted | Refused:
-    """One key's answer of a call for many."""
-    return (await call)[key]
 
 
 class ArcFactory:

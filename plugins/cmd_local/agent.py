@@ -56,14 +56,23 @@ class _Life:
 
 
 class ButlerAgent:
-    """The agent of one facility."""
+    """The agent of one facility. `what` is how messages and its log file call it, where a facility has
+    more than one."""
 
-    def __init__(self, name: str, program: Program, settings: AgentSettings, host: Host) -> None:
+    def __init__(
+        self,
+        name: str,
+        program: Program,
+        settings: AgentSettings,
+        host: Host,
+        what: str = "agent",
+    ) -> None:
         self._name = name
+        self._what = what
         self._program = program
         self._settings = settings
         self._host = host
-        self._log = host.state_dir / "agents" / f"agent-{name}.log"
+        self._log = host.state_dir / "agents" / f"{what.replace(' ', '-')}-{name}.log"
         self._life: _Life | None = None
         self._starting: asyncio.Task[_Life] | None = None
         self._numbers = itertools.count(1)
@@ -73,7 +82,7 @@ class ButlerAgent:
         self._closed = False
 
     def _error(self, error_class: ErrorClass, what: str) -> DriverError:
-        return DriverError(error_class, f"agent of facility {self._name}: {what}")
+        return DriverError(error_class, f"{self._what} of facility {self._name}: {what}")
 
     async def call(self, op: str, args: Mapping[str, Any], timeout_s: float = 120.0) -> Any:
         """Ask for `op`; its JSON result. `timeout_s` counts from when the agent is ready. A `ping`

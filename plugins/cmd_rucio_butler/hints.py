@@ -1,4 +1,4 @@
-"""Hints: messages of Rucio's own that make the next look at the rules come sooner.
+"""Hints: messages of an outside system's own that make the next look at it come sooner.
 
 They may be lost, doubled or late: nothing is taken from them but that something has happened.
 """
@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cmd_rucio_butler.settings import StompSettings
@@ -28,19 +28,30 @@ EVENTS = frozenset(
 )
 
 
+def of_rules(message: Mapping[str, Any]) -> bool:
+    """Whether a message of Rucio's may tell of a change in rules."""
+    return str(message.get("event_type", "")).lower() in EVENTS
+
+
 class Hints:
-    """Listens to the broker in a thread of its own and calls `wake` in the daemon's loop. Without
-    stomp.py, or without the broker, there are no hints."""
+    """Listens to the broker in a thread of its own, and for each message that `heeds` takes calls
+    `wake` in the daemon's loop. Without stomp.py, or without the broker, there are no hints."""
 
     def __init__(
-        self, settings: StompSettings, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]
+        self,
+        settings: StompSettings,
+        loop: asyncio.AbstractEventLoop,
+        wake: Callable[[], None],
+        heeds: Callable[[Mapping[str, Any]], bool] = of_rules,
+        name: str = "rucio",
     ) -> None:
         self._settings = settings
         self._loop = loop
         self._wake = wake
+        self._heeds = heeds
         self._ending = threading.Event()
         self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="rucio-hints", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name=f"{name}-hints", daemon=True)
         self.heard = 0
 
     def start(self) -> None:
@@ -56,11 +67,10 @@ class Hints:
     def take(self, body: str) -> None:
         """A message has come."""
         try:
-            document: Any = json.loads(body)
-            event = str(document.get("event_type", "")).lower()
-        except (ValueError, AttributeError):
+            message: Any = json.loads(body)
+        except ValueError:
             return
-        if event in EVENTS:
+        if isinstance(message, dict) and self._heeds(message):
             self.heard += 1
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._wake)

@@ -22,8 +22,8 @@ NAME = "rucio"
 
 
 class StompSettings(BaseModel):
-    """Table `stomp` of the section: the broker to which Rucio's own messages go. They only make
-    the next look at the rules come sooner. `destination` is the queue or topic."""
+    """Table `stomp` of the section: the broker to which the outside system's own messages go. They
+    only make the next look at it come sooner. `destination` is the queue or topic."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -119,7 +119,7 @@ class Live:
     def load(self, name: str) -> tuple[int, int]:
         return 2, 3
 
-    def queues(self, name: str) -> tuple[Queue, ...]:
+    def classes(self, name: str) -> tuple[Queue, ...]:
         return (Queue("small", 4, 2**30, running=2, queued=3),)
 
     def backlog(self, name: str) -> dict[str, int]:

@@ -40,7 +40,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -288,7 +288,13 @@ def describe(error: BaseException | None, errors: Errors) -> str:
 
 
 class Job:
-    """One order being done."""
+    """One order being done.
+
+    The parts are public, because others build the graph here and run it elsewhere.
+    """
+
+    graph_options: tuple[str, ...] = ()
+    """More options of `pipetask qgraph`."""
 
     def __init__(self, order: Order, progress: Progress) -> None:
         self._order = order
@@ -308,23 +314,44 @@ class Job:
         JobError
             If a part cannot be done.
         """
-        pipeline = self._find_pipeline()
-        with self._timed("import"):
-            import lsst.ctrl.mpexec.cli.cmd
-            import lsst.pipe.base.quantum_graph  # noqa: F401
-        with self._timed("graph"):
-            skip = self._check_collections()
-            n_quanta = self._build(pipeline, skip)
+        n_quanta = self.make_graph()
         crash: JobError | None = None
         if n_quanta:
             self.outcome.phase = "run"
             self._progress.phase("run", expected=self.outcome.graph["n_task_quanta"])
             with self._timed("run"):
                 crash = self._run()
+        self.report(n_quanta, crash)
+
+    def make_graph(self) -> int:
+        """Build the graph; return its number of quanta, 0 if earlier attempts did everything.
+
+        Raises
+        ------
+        JobError
+            If it cannot be built, or is empty.
+        """
+        pipeline = self._find_pipeline()
+        with self._timed("import"):
+            import lsst.ctrl.mpexec.cli.cmd
+            import lsst.pipe.base.quantum_graph  # noqa: F401
+        with self._timed("graph"):
+            skip = self._check_collections()
+            return self._build(pipeline, skip)
+
+    def report(self, n_quanta: int, crash: JobError | None = None) -> None:
+        """Count what became of the quanta over all attempts, and judge.
+
+        Raises
+        ------
+        JobError
+            If they cannot be counted, or the counts make no sense; `crash` if there is one.
+        """
         self.outcome.phase = "report"
         self._progress.phase("report")
         with self._timed("report"):
             self._make_report(n_quanta)
+            self.explain_failures()
         self._judge(n_quanta, crash)
         self.outcome.phase = "done"
         self._progress.phase("done")
@@ -401,12 +428,13 @@ class Job:
                 arguments += ["--skip-existing-in", ",".join(skip)]
             for name, value in order.config.items():
                 arguments += ["-c", f"{name}={value}"]
+            arguments += self.graph_options
             status, errors = pipetask("qgraph", arguments)
             if status:
                 self._explain_no_graph(errors, bool(skip))
                 return 0
             new_graph.replace(self._graph)
-        self._describe_graph()
+        self.describe_graph()
         return int(self.outcome.graph["n_quanta"])
 
     def _explain_no_graph(self, errors: Errors, skipping: bool) -> None:
@@ -434,7 +462,11 @@ class Job:
             f"{reasons}".strip()
         )
 
-    def _describe_graph(self) -> None:
+    def explain_failures(self) -> None:
+        """Say more about the failures than the report does; here there is no more to say."""
+
+    def describe_graph(self) -> None:
+        """Put what the graph holds into the outcome."""
         from lsst.pipe.base.quantum_graph import PredictedQuantumGraph
 
         try:
@@ -620,24 +652,31 @@ def do_order(order: Order) -> Outcome:
     progress = Progress(order)
     progress.phase("graph")
     job = Job(order, progress)
-    outcome = job.outcome
     with listening(progress):
-        try:
-            job.do()
-        except JobError as error:
-            outcome.ok, outcome.exit_code = False, 2
-            outcome.message, outcome.error_class = str(error), error.error_class
-        except Exception as error:
-            LOG.exception("the job ended by an error that was not foreseen")
-            outcome.ok, outcome.exit_code = False, 2
-            outcome.message = (
-                f"The job ended in its {outcome.phase} part. {type(error).__name__}: {error}"
-            )
-            outcome.error_class = classify(error)
+        went_through(job, job.do)
+    job.outcome.seconds["total"] = round(time.monotonic() - start, 3)
+    write_json(order.work_dir / "outcome.json", asdict(job.outcome))
+    return job.outcome
+
+
+def went_through(job: Job, part: Callable[[], object]) -> bool:
+    """Do a part of a job; return False if it ended by an error, which is then in the outcome."""
+    outcome = job.outcome
+    try:
+        part()
+    except JobError as error:
+        outcome.message, outcome.error_class = str(error), error.error_class
+    except Exception as error:
+        LOG.exception("the job ended by an error that was not foreseen")
+        outcome.message = (
+            f"The job ended in its {outcome.phase} part. {type(error).__name__}: {error}"
+        )
+        outcome.error_class = classify(error)
+    else:
+        return True
+    outcome.ok, outcome.exit_code = False, 2
     outcome.message = outcome.message[: 2 * MESSAGE_MAX]
-    outcome.seconds["total"] = round(time.monotonic() - start, 3)
-    write_json(order.work_dir / "outcome.json", asdict(outcome))
-    return outcome
+    return False
 
 
 def finished_before(order: Order) -> dict[str, Any] | None:

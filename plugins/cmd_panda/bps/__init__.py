@@ -1,0 +1,1 @@
+"""Process jobs as BPS workflows, which iDDS turns into PanDA tasks."""

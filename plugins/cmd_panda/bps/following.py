@@ -1,0 +1,136 @@
+"""Workflows that iDDS has: how far they are at PanDA, and their end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from cmd_daemon.hooks import Observation
+from cmd_panda.bps.endings import failed_jobs, finish_request
+from cmd_panda.bps.states import Planned, Verdict, matched, planned, progress, verdict
+from cmd_panda.errors import ErrorTable
+from cmd_panda.faults import Kind, PandaFault
+from cmd_panda.records import RequestRecord, TaskRecord
+from cmd_panda.work import Place
+
+ENDINGS_AT_A_TIME = 20
+"""Workflows that are over whose failed jobs are asked about in one observation."""
+
+ABORT_AGAIN_US = 300_000_000
+
+log = structlog.get_logger()
+
+Record = Mapping[str, Any]
+
+
+def is_sent(record: Record | None) -> bool:
+    """Whether iDDS has the attempt and it was not found to be over yet."""
+    return record is not None and record["stage"] == "sent" and record.get("finish") is None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A workflow at PanDA: what the facility has noted and planned, which tasks are there, and what that
+    comes to."""
+
+    record: Record
+    plan: Sequence[Planned]
+    tasks: Mapping[str, TaskRecord]
+    verdict: Verdict
+
+    def with_request(self, request: RequestRecord | None) -> "Seen":
+        """The same with what iDDS says of it."""
+        told = verdict(self.plan, self.tasks, request, self.record["cancelled"])
+        return replace(self, verdict=told)
+
+    def observation(self, key: str) -> Observation:
+        """How far it is."""
+        note = self.verdict.note
+        if self.record["cancelled"] and not self.verdict.over:
+            note = f"being cancelled; {note}".removesuffix("; ")
+        return Observation(key, self.verdict.phase, progress=progress(self.plan, self.tasks, note))
+
+
+async def tasks_of(place: Place, records: Sequence[Record]) -> list[dict[str, TaskRecord]]:
+    """The PanDA tasks of workflows by their planned names, from one look. Raises PandaFault."""
+    oldest = min((float(record.get("sending_at") or 0.0) for record in records), default=0.0)
+    tasks = await place.shared().watch.tasks(round(oldest * 1e6))
+    return [
+        matched(planned(record["tasks"]), tasks.beginning(f"{record['name']}_"))
+        for record in records
+    ]
+
+
+class Following:
+    """The workflows of one facility at PanDA."""
+
+    def __init__(self, place: Place, table: ErrorTable) -> None:
+        self._place = place
+        self._table = table
+        self._aborted: dict[str, int] = {}
+
+    async def look(self, sent: Mapping[str, Record]) -> dict[str, Seen]:
+        """How far workflows are, by reference: one question for the tasks of all, and one for requests
+        where tasks leave a doubt. Requests that nobody wants any more are aborted. Raises PandaFault."""
+        if not sent:
+            return {}
+        seen: dict[str, Seen] = {}
+        found = await tasks_of(self._place, list(sent.values()))
+        for (ref, record), tasks in zip(sent.items(), found, strict=True):
+            plan = planned(record["tasks"])
+            told = verdict(plan, tasks, None, record["cancelled"])
+            seen[ref] = Seen(record, plan, tasks, told)
+        await self._ask_requests(seen)
+        await self._abort(seen)
+        return seen
+
+    async def _ask_requests(self, seen: dict[str, Seen]) -> None:
+        doubtful = {
+            ref: int(each.record["request"]) for ref, each in seen.items() if each.verdict.doubtful
+        }
+        if not doubtful:
+            return
+        watch = self._place.shared().watch
+        requests = await watch.requests(set(doubtful.values()))
+        for ref, number in doubtful.items():
+            # A detailed answer has the number only where there are transforms.
+            known = requests.get(number) or requests.named(str(seen[ref].record["name"]))
+            seen[ref] = seen[ref].with_request(known)
+        watch.forget_requests([doubtful[ref] for ref in doubtful if seen[ref].verdict.over])
+
+    async def _abort(self, seen: Mapping[str, Seen]) -> None:
+        """Abort the requests of attempts that nobody wants any more, every now and then."""
+        now = self._place.host.now()
+        for ref, each in seen.items():
+            if not each.record["cancelled"] or each.verdict.over:
+                continue
+            if ref in self._aborted and now - self._aborted[ref] < ABORT_AGAIN_US:
+                continue
+            number = int(each.record["request"])
+            try:
+                await self._place.shared().server.command_request("abort", number)
+            except PandaFault as fault:
+                self._warn("a request could not be aborted", fault)
+                if fault.kind not in (Kind.GONE, Kind.ROLE):
+                    continue
+            self._aborted[ref] = now
+
+    async def ends(self, seen: Mapping[str, Seen]) -> dict[str, dict[str, Any]]:
+        """What the facility is to be told of workflows that are over, by reference, with their jobs that
+        failed; for some of them, where there are many."""
+        told: dict[str, dict[str, Any]] = {}
+        over = [ref for ref, each in seen.items() if each.verdict.over]
+        for ref in over[:ENDINGS_AT_A_TIME]:
+            each = seen[ref]
+            try:
+                jobs = await failed_jobs(self._place, self._table, each.plan, each.tasks)
+            except PandaFault as fault:
+                self._warn("failed jobs cannot be told now", fault)
+                continue
+            told[ref] = finish_request(each.verdict, jobs)
+            self._aborted.pop(ref, None)
+        return told
+
+    def _warn(self, what: str, problem: Exception) -> None:
+        log.warning(what, facility=self._place.facility.name, problem=str(problem))

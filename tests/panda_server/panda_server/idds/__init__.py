@@ -1,0 +1,1 @@
+"""iDDS behind the relay: requests, their transforms, and the agents that may work on them."""

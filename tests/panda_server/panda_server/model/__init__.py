@@ -1,0 +1,1 @@
+"""What the server keeps: tasks, inputs, jobs, queues and the clock; no HTTP here."""

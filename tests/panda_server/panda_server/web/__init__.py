@@ -1,0 +1,1 @@
+"""The HTTP side: envelope and refusals, identity, and the calls."""
