@@ -9,7 +9,7 @@ RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo demo-rucio serve demo-small test check test-arc test-chain test-postgres test-rucio bench bench-databases bench-rucio proto rubin rucio clean
+.PHONY: help demo demo-rucio demo-panda serve demo-small test check test-arc test-chain test-postgres test-rucio test-panda bench bench-databases bench-rucio proto rubin rucio clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ demo: .venv/.daemon $(RUBIN)/.stack  ## the full chain: a campaign over three fa
 demo-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## the full chain with a real Rucio as the mover
 	$(BIN)/python examples/full-chain/run.py --rucio
 
+demo-panda: .venv/.dev $(RUBIN)/.stack  ## the full chain in small with a PanDA that runs everything
+	$(BIN)/python examples/full-chain/run.py --small --panda
+
 serve: .venv/.daemon  ## run the daemon of the last demo again, to look around
 	$(BIN)/python examples/full-chain/run.py --serve
 
@@ -71,6 +74,9 @@ test-postgres: .venv/.dev  ## store, engine and crash tests on PostgreSQL
 
 test-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## a real Rucio from nothing: server, daemons, transfers, messages
 	$(PYTEST) tests/rucio tests/rucio_butler/live
+
+test-panda: .venv/.dev $(RUBIN)/.stack  ## real BPS submits to the contract server of PanDA, which runs it
+	$(PYTEST) tests/panda_bps/live
 
 bench: .venv/.dev  ## speed and memory, as a table and in build/bench.json
 	$(BIN)/python tests/bench/run.py

@@ -1,12 +1,13 @@
 """Runs the full chain: six tracts at three facilities, from counts to coadds that came home.
 
-`python examples/full-chain/run.py [--small] [--rucio] [--workdir DIR]`, in the daemon's environment. It
-makes the three repositories, starts the daemon (and starts it again when it dies, as systemd would) and
-the ssh server through which UKDF is reached, applies the campaign, watches it, signs its breakpoint and
-checks the result against the truth. Ctrl-C stops it and harms nothing: the next run goes on. Exit status 0
-if the campaign was ACCEPTED and everything agrees. With `--serve` it only runs daemon and server of a
-former run, to look around. With `--rucio` a Rucio of its own moves everything (`rucio_chain.py`); such a
-run always begins anew.
+`python examples/full-chain/run.py [--small] [--rucio | --panda] [--workdir DIR]`, in the daemon's
+environment. It makes the three repositories, starts the daemon (and starts it again when it dies, as
+systemd would) and the ssh server through which UKDF is reached, applies the campaign, watches it, signs
+its breakpoint and checks the result against the truth. Ctrl-C stops it and harms nothing: the next run
+goes on. Exit status 0 if the campaign was ACCEPTED and everything agrees. With `--serve` it only runs
+daemon and server of a former run, to look around. With `--rucio` a Rucio of its own moves everything
+(`rucio_chain.py`); such a run always begins anew. With `--panda` a PanDA of its own runs everything
+(`panda_chain.py`).
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "demo"))
 
+from panda_chain import PandaOfChain, tell_of_failed_job  # noqa: E402
 from running import (  # noqa: E402
     PIPELINE,
     ROOT,
@@ -86,8 +88,8 @@ cores = 2
 walltime = "1 h"
 
 [facility.{name}.drivers]
-process = "{way}"
-script = "{way}"
+process = "{driver}"
+script = "{driver}"
 collect = "butler"
 register = "{mover}"
 transfer = "{mover}"
@@ -129,10 +131,15 @@ backoff_max_s = 2
 
 
 def configuration(
-    work: Path, socket: Path, server: SshServer, rucio: "RucioOfChain | None" = None
+    work: Path,
+    socket: Path,
+    server: SshServer,
+    rucio: "RucioOfChain | None" = None,
+    panda: PandaOfChain | None = None,
 ) -> str:
     """The daemon's configuration: three facilities, the last one reached over ssh."""
     plugins = "" if rucio is None else ', "rucio_butler"'
+    plugins += "" if panda is None else ', "panda"'
     agent, mover = ("butler", "mover") if rucio is None else ("rucio", "rucio")
     text = DAEMON.format(work=work, socket=socket, plugins=plugins)
     for name in RAWS:
@@ -140,6 +147,7 @@ def configuration(
         part = FACILITY.format(
             name=name,
             way=way,
+            driver=way if panda is None else "panda",
             agent=agent,
             mover=mover,
             place=work / name,
@@ -158,6 +166,7 @@ def configuration(
             head = f"[facility.{name}.settings.{way}]\n"
             part = part.replace(head, head + section)
         text += part if rucio is None else part + rucio.section(name)
+        text += "" if panda is None else panda.section(name, HERE / "scripts")
     return text + TAPE.format(work=work) if rucio is None else text
 
 
@@ -178,10 +187,14 @@ def make_sky(work: Path, small: bool) -> None:
 
 
 def prepare(
-    work: Path, small: bool, server: SshServer, rucio: "RucioOfChain | None" = None
+    work: Path,
+    small: bool,
+    server: SshServer,
+    rucio: "RucioOfChain | None" = None,
+    panda: PandaOfChain | None = None,
 ) -> Path:
-    """Everything the daemon needs: the repositories, the configuration, with `rucio` also a running
-    Rucio. Returns the socket's path."""
+    """Everything the daemon needs: the repositories, the configuration, with `rucio` and `panda` also
+    these, running. Returns the socket's path."""
     # A Rucio ends with its run, and what it knew with it: nobody could go on.
     marks = ("finished",) if rucio is None else ("finished", "cmd-daemon.toml", "rucio/rse")
     if any((work / mark).exists() for mark in marks):
@@ -196,8 +209,12 @@ def prepare(
     if rucio is not None:
         say("a Rucio: server, database, daemons, transfers, messages")
         rucio.start()
+    if panda is not None:
+        say("a PanDA: server, iDDS, and pilots on this machine")
+        panda.prepare()
+        panda.start()
     socket = socket_in(work)
-    (work / "cmd-daemon.toml").write_text(configuration(work, socket, server, rucio))
+    (work / "cmd-daemon.toml").write_text(configuration(work, socket, server, rucio, panda))
     return socket
 
 
@@ -242,9 +259,10 @@ def run(work: Path, given: argparse.Namespace) -> int:
     began = time.monotonic()
     server = SshServer(work / FAR / "sshd", given.ssh_pause, given.stand_in)
     rucio = rucio_of(work) if given.rucio else None
+    panda = PandaOfChain(work) if given.panda else None
     daemon = kept_daemon(work)
     try:
-        client = Client(prepare(work, given.small, server, rucio))
+        client = Client(prepare(work, given.small, server, rucio, panda))
         say(f"the ssh server of {FAR}, and the daemon: SQLite and a Unix socket")
         server.start()
         daemon.start()
@@ -252,19 +270,28 @@ def run(work: Path, given: argparse.Namespace) -> int:
         apply(work, client)
         watched = watch(client, given.stay)
         tell(client)
+        if panda is not None:
+            tell_of_failed_job(client, f"{CAMPAIGN}/calibrate")
         if watched != 0:
             client.run("why", CAMPAIGN)
             raise DemoFailed(f"the campaign is {client.fate(CAMPAIGN)}, not ACCEPTED")
         check(work, rucio)
-        report(work, client, "make demo" if rucio is None else "make demo-rucio")
+        report(work, client, f"make {target_of(given)}")
         (work / "finished").touch()
     finally:
         daemon.stop()
         server.stop()
         if rucio is not None:
             rucio.stop()
+        if panda is not None:
+            panda.stop()
     say(f"{CAMPAIGN} is ACCEPTED and agrees with the truth, in {time.monotonic() - began:.0f} s")
     return 0
+
+
+def target_of(given: argparse.Namespace) -> str:
+    """The target of `make` that runs the chain like this."""
+    return "demo-rucio" if given.rucio else "demo-panda" if given.panda else "demo"
 
 
 def rucio_of(work: Path) -> "RucioOfChain":
@@ -335,29 +362,35 @@ def report(work: Path, client: Client, made_by: str) -> None:
 
 
 def serve(work: Path) -> int:
-    """Run daemon and ssh server of a former run until Ctrl-C. Raises DemoFailed if there was none."""
+    """Run daemon and servers of a former run until Ctrl-C. Raises DemoFailed if there was none."""
     if not (work / "cmd-daemon.toml").exists():
         raise DemoFailed(f"there is no full chain in {work} yet: run `make demo`")
     shown = Path(os.path.relpath(socket_in(work)))
     print(f"the daemon of the full chain, until Ctrl-C: export CM_ADDRESS=unix:{shown}", flush=True)
     server = SshServer(work / FAR / "sshd", 0.0)
+    panda = PandaOfChain(work) if (work / "panda").exists() else None
     daemon = kept_daemon(work)
     try:
         server.start()
+        if panda is not None:
+            panda.start()
         daemon.start()
         threading.Event().wait()
     finally:
         daemon.stop()
         server.stop()
+        if panda is not None:
+            panda.stop()
     return 0
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workdir", type=Path, help="default: build/full-chain[-rucio]")
+    parser.add_argument("--workdir", type=Path, help="default: build/full-chain[-rucio|-panda]")
     parser.add_argument("--small", action="store_true", help="the smallest sky, for tests")
     parser.add_argument("--rucio", action="store_true", help="a Rucio of its own moves everything")
+    parser.add_argument("--panda", action="store_true", help="a PanDA of its own runs everything")
     parser.add_argument(
         "--stay", action="store_true", help="go on when a group is held: a person will act"
     )
@@ -373,7 +406,9 @@ def main() -> int:
     )
     parser.add_argument("--serve", action="store_true", help="run the daemon of a former run")
     given = parser.parse_args()
-    place = ROOT / "build" / ("full-chain-rucio" if given.rucio else "full-chain")
+    if given.rucio and given.panda:
+        parser.error("--rucio and --panda do not go together")
+    place = ROOT / "build" / target_of(given).replace("demo", "full-chain")
     work = (given.workdir or place).absolute()
     return ended("full chain", lambda: serve(work) if given.serve else run(work, given))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 
 from cmd_daemon.hooks import DriverError, ErrorClass, LogChunk, Part
 from cmd_panda.bps.agents import BpsAgents
@@ -50,7 +51,8 @@ async def parts_of_workflow(place: Place, table: ErrorTable, record: Record) -> 
     for task, its_jobs in zip(tasks.values(), jobs, strict=True):
         parts.append(task_part(place, table, task))
         for job in sorted(its_jobs, key=lambda each: (not each.errors, each.id)):
-            parts += job_parts(place, table, job)
+            short = tuple(each.partition("+")[0].rpartition(":")[2] for each in job.inputs)
+            parts += job_parts(place, table, replace(job, inputs=short))
     return parts[:MOST_PARTS]
 
 

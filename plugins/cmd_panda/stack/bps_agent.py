@@ -148,7 +148,8 @@ def due_at(directory: Path) -> float | None:
     finishing = (directory / "finish.json").exists()
     if record["stage"] not in BUSY_STAGES and not finishing:
         return None
-    if record["stage"] == "waiting":
+    unsent = record.get("sending_at") is None
+    if record["stage"] == "waiting" and not (unsent and (directory / "cancel").exists()):
         return float(record.get("not_before") or 0.0)
     return (directory / "plan.json").stat().st_mtime
 

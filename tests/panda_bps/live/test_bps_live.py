@@ -267,6 +267,6 @@ async def test_what_cannot_be_built_is_told_as_by_the_local_driver(
     for outcome in (empty, missing):
         assert not outcome.ok
         assert outcome.error_class == "Permanent"
-        assert outcome.failures == (Failure(message=outcome.message),)
+        assert outcome.failures == (Failure(message=outcome.message, exit=2),)
     assert "is empty: no data match" in empty.message
     assert "Input collections do not exist" in missing.message
