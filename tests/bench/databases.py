@@ -4,6 +4,7 @@ The same campaigns through a real daemon (null driver, public API) on both, with
 both: `synchronous=FULL`, and `fsync` and `synchronous_commit` on. Prints and asserts nothing about time.
 """
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -28,6 +29,9 @@ def row(name: str, run: Run) -> tuple[str, ...]:
 
 def main() -> None:
     """Measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--groups", type=int, nargs="+", default=GROUPS)
+    asked = parser.parse_args().groups
     load = os.getloadavg()[0]
     table = Table(title="cmd-daemon: SQLite against PostgreSQL, null driver, through the gRPC API")
     for column in (
@@ -41,7 +45,7 @@ def main() -> None:
     server = Server(DURABLE)
     try:
         server.start()
-        for groups in GROUPS:
+        for groups in asked:
             table.add_row(*row("SQLite", median_run(PLACE / "sqlite", groups)))
             on_server = median_run(PLACE / "postgresql", groups, postgres=server)
             table.add_row(*row("PostgreSQL", on_server))
