@@ -15,17 +15,13 @@ from typing import Any
 
 import butler_agent
 from agent_requests import Arguments, Repositories, RequestError
+from butler_datasets import READ_BYTES, datastore_root, file_at, known_of, reason_of, uris_of
 from butler_moving import (
     ANSWER_READ_BYTES,
-    READ_BYTES,
     bundle_datasets,
-    datastore_root,
     existing_uuids,
-    file_of,
-    make_ref,
-    reason_of,
+    make_refs,
     register_runs,
-    register_types,
     take_in,
     uuids_of,
     zip_members,
@@ -44,35 +40,36 @@ def describe_files(repositories: Repositories, arguments: Arguments) -> dict[str
     given = arguments.text("root", "")
     arguments.finish()
     butler = repositories.get(label)
-    root = root_of(butler, label, given)
+    root = root_of(butler, label, given).resolve()
     refs = {ref.id: ref for ref in butler.get_many_datasets(wanted)} if wanted else {}
+    uris = uris_of(butler, refs.values())
+    known = known_of(butler, [ref.dataId for ref in refs.values()])
     files: list[dict[str, Any]] = []
     missing: list[dict[str, str]] = []
     left: list[str] = []
     read = 0
-    with butler.registry.caching_context():
-        for identity in wanted:
-            if read >= ANSWER_READ_BYTES:
-                left.append(str(identity))
-                continue
-            try:
-                if identity not in refs:
-                    raise RequestError("the Butler has no such dataset")
-                ref = refs[identity]
-                path = file_of(butler, ref)
-                entry = {
-                    "uuid": str(identity),
-                    "lfn": lfn_of(path, root),
-                    "size": path.stat().st_size,
-                }
-                entry["adler32"] = adler32_of(path)
-                expanded = ref.expanded(butler.registry.expandDataId(ref.dataId))
-                entry["sidecar"] = expanded.to_json()
-            except (RequestError, OSError) as error:
-                missing.append({"uuid": str(identity), "reason": reason_of(error)})
-                continue
-            read += entry["size"]
-            files.append(entry)
+    for identity in wanted:
+        if read >= ANSWER_READ_BYTES:
+            left.append(str(identity))
+            continue
+        try:
+            if identity not in refs:
+                raise RequestError("the Butler has no such dataset")
+            ref = refs[identity]
+            path = file_at(uris.get(identity))
+            data_id = known.get(ref.dataId) or butler.registry.expandDataId(ref.dataId)
+            entry = {
+                "uuid": str(identity),
+                "lfn": lfn_of(path, root),
+                "size": path.stat().st_size,
+                "adler32": adler32_of(path),
+                "sidecar": ref.expanded(data_id).to_json(),
+            }
+        except (RequestError, OSError) as error:
+            missing.append({"uuid": str(identity), "reason": reason_of(error)})
+            continue
+        read += entry["size"]
+        files.append(entry)
     return {"files": files, "missing": missing, "left": left}
 
 
@@ -95,7 +92,7 @@ def zip_files(repositories: Repositories, arguments: Arguments) -> dict[str, Any
         order = {"repo": label, "uuids": sorted(members), "directory": str(root / directory)}
         path = Path(bundle_datasets(repositories, Arguments("bundle_datasets", order))["file"])
     return {
-        "lfn": lfn_of(path, root),
+        "lfn": lfn_of(path, root.resolve()),
         "size": path.stat().st_size,
         "adler32": adler32_of(path),
         "members": sorted(members),
@@ -127,28 +124,18 @@ def adopt_files(repositories: Repositories, arguments: Arguments) -> dict[str, A
     arguments.finish()
     butler = repositories.get(label, writeable=True)
     root = root_of(butler, label, given)
-    rejected: list[dict[str, str]] = []
-    types, refused = register_types(butler, definitions)
-    refs: dict[Any, tuple[Any, str]] = {}
-    sizes: dict[Any, int] = {}
-    for item in items:
-        problem = refused.get(item["type"])
-        if problem is None:
-            try:
-                ref = make_ref(butler, types, item)
-                refs[ref.id], sizes[ref.id] = (ref, str(root / item["lfn"])), item["size"]
-            except RequestError as error:
-                problem = str(error)
-        if problem is not None:
-            rejected.append({"uuid": item["uuid"], "reason": problem, "class": "Permanent"})
+    refs, rejected = make_refs(butler, definitions, items)
     existing = set(existing_uuids(butler, refs))
     fresh = []
-    for key, (ref, path) in refs.items():
-        problem = "" if key in existing else arrival_problem(Path(path), sizes[key])
+    for item in items:
+        key, path = uuid.UUID(item["uuid"]), root / item["lfn"]
+        if key not in refs or key in existing:
+            continue
+        problem = arrival_problem(path, item["size"])
         if problem:
             rejected.append({"uuid": str(key), "reason": problem, "class": "Transient"})
-        elif key not in existing:
-            fresh.append((ref, path))
+        else:
+            fresh.append((refs[key], str(path)))
     register_runs(butler, {ref.run for ref, _ in fresh})
     failures = take_in(InPlace(butler), fresh)
     rejected += [{"uuid": str(key), **failure} for key, failure in failures.items()]
@@ -211,9 +198,9 @@ def root_of(butler: Any, label: str, given: str) -> Path:
 
 
 def lfn_of(path: Path, root: Path) -> str:
-    """Return a file's name; RequestError if it does not lie below the root."""
+    """Return a file's name; RequestError if it does not lie below the (resolved) root."""
     try:
-        return str(path.resolve().relative_to(root.resolve()))
+        return str(path.resolve().relative_to(root))
     except ValueError as error:
         raise RequestError(
             f"its file {path} is not below {root}, where Rucio has its files"
