@@ -22,6 +22,7 @@ from cmd_local.moving.orders import Movement
 from cmd_local.moving.planning import make_manifest
 from cmd_local.moving.sending import Meter
 from cmd_rucio_butler.asking import RucioButlers
+from cmd_rucio_butler.commands import Wanted
 from cmd_rucio_butler.declaring import ZIP, Declaration, Declarations, Declarer
 from cmd_rucio_butler.room import Seat
 from cmd_rucio_butler.rules import RuleEnd, RuleKeeper
@@ -59,9 +60,11 @@ class RucioMover(Mover):
         settings: RucioSettings,
         meter: Meter,
         seat: Seat,
+        wanted: Wanted,
     ) -> None:
         super().__init__(movement, butlers, carrier, manifests, settings.moving, meter)
         self._seat = seat
+        self._wanted = wanted
         self._rucio_butlers = butlers
         self._host = host
         self._declarations = declarations
@@ -119,7 +122,13 @@ class RucioMover(Mover):
 
     def _keeper(self, link: Link) -> RuleKeeper:
         return RuleKeeper(
-            self._movement, link, self._server, self._watch, self._rucio, self._boosts
+            self._movement,
+            link,
+            self._server,
+            self._watch,
+            self._rucio,
+            self._wanted,
+            self._boosts,
         )
 
     def _told(self, outcome: dict[str, Any]) -> dict[str, Any]:
@@ -177,9 +186,7 @@ class RucioMover(Mover):
         made = await declarer.declare(manifest, link, items, books)
         self._declared[link.source, link.destination] = made
         if source.pin_s and made.of(item.uuid for item in items):
-            await self._keeper(link).ensure(
-                made.dataset, source.rse, len(made.files), lifetime=source.pin_s
-            )
+            await self._keeper(link).pin(made.dataset, source.rse, len(made.files), source.pin_s)
         return made
 
     async def _bring(self, manifest: Manifest, books: Books) -> None:
@@ -189,6 +196,7 @@ class RucioMover(Mover):
         begun = await asyncio.gather(
             *(self._set_off(manifest, link, books) for link in manifest.links)
         )
+        self._wanted.settled = True
         flights = [flight for flight in begun if flight is not None]
         if all(flight.rule.state == "OK" for flight in flights):
             ends = await self._ends(flights)
@@ -273,7 +281,7 @@ class RucioMover(Mover):
         self._rules[rule.id] = rule
         rules = self._rules.values()
         self._meter.done = self._there + sum(each.ok for each in rules)
-        self._meter.failed = sum(each.stuck for each in rules)
+        self._meter.failed = max(0, sum(each.stuck for each in rules))
         self._meter.note = f"Rucio: {rule.state.lower()} ({rule.ok} of {rule.files} files)"
 
     async def _arrived(

@@ -11,7 +11,9 @@ from cmd_local.moving.orders import Movement
 LONGEST = 240
 """Characters of a name; Rucio takes 250, the rest is for a generation's number."""
 
-COMMENT = 250
+COMMENT = 230
+"""Characters of a comment; Rucio takes 250, the rest is for what is told there later."""
+
 META = 3999
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9._-]+")

@@ -7,6 +7,7 @@ Whatever goes wrong is a `RucioFault` that says what may be done.
 import asyncio
 import contextlib
 import copy
+import random
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,9 +28,15 @@ DATE = "%a, %d %b %Y %H:%M:%S UTC"
 MOST = 1000
 """Names in one call, at most."""
 
+DECLARED_AT_ONCE = 5
+"""So many others may declare the same files while we do."""
+
 FIRST_PAUSE_S = 0.5
 LAST_PAUSE_S = 15.0
 """Seconds between two tries to reach a server: the first and the longest pause."""
+
+COLLISIONS = frozenset({"DatabaseException", "ReplicationRuleCreationTemporaryFailed"})
+"""What Rucio answers to one of two that make the same replicas at the same time."""
 
 T = TypeVar("T")
 
@@ -49,6 +56,8 @@ class Rule:
     error: str
     created_at: datetime
     updated_at: str
+    priority: int = 0
+    comment: str = ""
 
     @property
     def files(self) -> int:
@@ -103,6 +112,7 @@ class RucioServer:
         self._tokens = tokens
         self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="rucio")
         self._local = threading.local()
+        self._alone = asyncio.Lock()
         self._scope = settings.scope
         self.asked: dict[str, int] = {}
 
@@ -129,14 +139,18 @@ class RucioServer:
         give_up_at = loop.time() + (self._settings.patience_s if patient else 0.0)
         pause = FIRST_PAUSE_S
         verb = what.split(" ", 1)[0]
+        collided = False
         while True:
             self.asked[verb] = self.asked.get(verb, 0) + 1
             try:
-                return await loop.run_in_executor(self._pool, self._work, what, function)
+                # Two that write the same files at once would hinder each other again and again.
+                async with self._alone if collided else contextlib.nullcontext():
+                    return await loop.run_in_executor(self._pool, self._work, what, function)
             except RucioFault as fault:
                 if fault.kind is not Kind.RETRY or loop.time() + pause > give_up_at:
                     raise
-            await asyncio.sleep(pause)
+                collided = fault.name in COLLISIONS
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, LAST_PAUSE_S)
 
     def _work(self, what: str, function: Callable[[Any], T]) -> T:
@@ -260,9 +274,10 @@ class RucioServer:
             for each in files
         ]
         what = f"{len(told)} files declared at {rse}"
-        with contextlib.suppress(Existing):  # somebody has just declared some of them: once more
-            await self._existing(what, lambda client: client.add_replicas(rse, told))
-            return
+        for _ in range(DECLARED_AT_ONCE):
+            with contextlib.suppress(Existing):  # somebody has just declared some: once more
+                await self._existing(what, lambda client: client.add_replicas(rse, told))
+                return
         await self._call(what, lambda client: client.add_replicas(rse, told))
 
     async def dataset(self, name: str) -> Mapping[str, Any] | None:
@@ -457,6 +472,8 @@ def _rule(told: Mapping[str, Any]) -> Rule:
         error=str(told.get("error") or ""),
         created_at=_date(told.get("created_at")),
         updated_at=str(told.get("updated_at") or ""),
+        priority=int(told.get("priority") or 0),
+        comment=str(told.get("comments") or ""),
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -151,6 +152,7 @@ class OrderStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._keeping = asyncio.Lock()
+        self._changing = threading.Lock()
 
     def prepare(self, keep_s: float) -> None:
         """Make the directory and drop what is older than this many seconds. Raises OSError."""
@@ -185,7 +187,7 @@ class OrderStore:
             return [self._path(self.ref(key)).exists() for key in keys]
 
     def record(self, ref: str) -> dict[str, Any] | None:
-        """{"order", "outcome" when it is over} of an order, or None."""
+        """{"order", "wanted" by commands, "outcome" when it is over} of an order, or None."""
         return read_json(self._path(ref))
 
     def order(self, record: Mapping[str, Any]) -> JobOrder:
@@ -198,6 +200,14 @@ class OrderStore:
 
     def end(self, ref: str, outcome: Mapping[str, Any]) -> None:
         """Write down an outcome unless there is one. Raises OSError."""
-        record = self.record(ref)
-        if record is not None and "outcome" not in record:
-            write_durably(self._path(ref), json.dumps({**record, "outcome": dict(outcome)}))
+        self._change(ref, outcome=dict(outcome))
+
+    def command(self, ref: str, wanted: Mapping[str, Any]) -> None:
+        """Write down what is wanted of an order that has no outcome. Raises OSError."""
+        self._change(ref, wanted=dict(wanted))
+
+    def _change(self, ref: str, **fields: Any) -> None:
+        with self._changing:  # each is called in a thread
+            record = self.record(ref)
+            if record is not None and "outcome" not in record:
+                write_durably(self._path(ref), json.dumps({**record, **fields}))
