@@ -9,10 +9,10 @@ RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo demo-rucio serve demo-small test check test-arc test-chain test-rucio bench bench-rucio proto rubin rucio clean
+.PHONY: help demo demo-rucio serve demo-small test check test-arc test-chain test-rucio test-chain-rucio bench bench-rucio proto rubin rucio clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.daemon: pyproject.toml proto/build_hook.py $(wildcard proto/cmd_api/v1/*.proto)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -67,7 +67,10 @@ test-chain: .venv/.dev $(RUBIN)/.stack  ## more faults of the full chain, end to
 	$(PYTEST) tests/demo/chain_faults.py
 
 test-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## a real Rucio from nothing: server, daemons, transfers, messages
-	$(PYTEST) tests/rucio tests/rucio_butler/live
+	$(PYTEST) tests/rucio_butler/live
+
+test-chain-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## the full chain with Rucio as the mover and a killed daemon
+	$(PYTEST) tests/demo/chain_rucio.py
 
 bench: .venv/.dev  ## speed and memory, as a table and in build/bench.json
 	$(BIN)/python tests/bench/run.py

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_rucio_contract import QuickAgent, order, section
+from quick_contract import QuickAgent, order
+from test_rucio_contract import section
 from test_rucio_rules import NEW, keeper
 
 from cmd_daemon.hooks import Command, Control, ErrorClass, JobKind, JobRef

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quick_contract import order
 from rucio.common import exception
-from test_rucio_contract import order, section
+from test_rucio_contract import section
 
 from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_daemon.testing import FakeHost, facility_info

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_rucio_contract import order, section
+from quick_contract import order
+from test_rucio_contract import section
 
 from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_daemon.testing import facility_info

@@ -1,12 +1,10 @@
 """Pause, resume and priority of transfers that a real Rucio makes."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
-from live_scenarios import scenario, seed
 from live_setup import LiveWorld, eventually
-from moving_setup import books, counts
+from moving_setup import books, counts, scenario
 
 from cmd_daemon.hooks import Command, Control, ControlAnswer, JobOrder, JobRef, Phase
 from cmd_daemon.testing.driver_contract import outcomes, submitted
@@ -16,17 +14,9 @@ from cmd_rucio_butler.driver import RucioDriver
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(300),
-    pytest.mark.usefixtures("seeded"),
 ]
 
 DEADLINE_S = 90.0
-SCENARIOS = ("pause", "unmade", "restart", "redrive", "priority", "pausecancel")
-
-
-@pytest.fixture(scope="module")
-def seeded(place: Path) -> None:
-    """The scenarios of this module."""
-    seed(place, *SCENARIOS)
 
 
 async def said(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from live_setup import LiveWorld, eventually
-from moving_setup import THREE, books, counts
+from moving_setup import THREE, books, counts, scenario
 from rucio_site import SCOPE
 
 from cmd_daemon.hooks import Held, InputsRequest
@@ -17,7 +17,7 @@ WHERE = "instrument = 'DemoCam' AND visit IN (1001, 1003)"
 ALL = ("USDF", "FrDF", "UKDF")
 
 
-@pytest.mark.parametrize("world", ["inputs"], indirect=True)
+@scenario("inputs")
 async def test_inputs_are_found_by_their_datasets_and_staged_without_a_second_copy(
     world: LiveWorld,
 ) -> None:

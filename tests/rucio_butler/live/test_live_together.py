@@ -1,12 +1,10 @@
 """Movements of the same files at the same time, over a real Rucio."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from live_scenarios import scenario, seed
 from live_setup import LiveWorld
-from moving_setup import books, counts
+from moving_setup import books, counts, scenario
 
 from cmd_daemon.hooks import JobOrder
 from cmd_daemon.testing.driver_contract import outcomes, submitted
@@ -14,17 +12,10 @@ from cmd_daemon.testing.driver_contract import outcomes, submitted
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(300),
-    pytest.mark.usefixtures("seeded"),
 ]
 
 DEADLINE_S = 150.0
 GROUPS = ("one", "two", "three", "four", "five")
-
-
-@pytest.fixture(scope="module")
-def seeded(place: Path) -> None:
-    """The scenario of this module."""
-    seed(place, "together")
 
 
 def orders(world: LiveWorld, stage: str) -> list[JobOrder]:
