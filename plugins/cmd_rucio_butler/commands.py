@@ -27,9 +27,11 @@ STOPPABLE = frozenset({"REPLICATING", "STUCK", "INJECT"})
 
 @dataclass(slots=True)
 class Wanted:
-    """What is wanted of an attempt. `rules` are the ids of those it waits for, `settled` whether it
-    has all of them; `boosted` has the date that a rule bears until Rucio has come by."""
+    """What is wanted of an attempt of a movement, the owner of its rules. `rules` are the ids of those it
+    waits for, `settled` whether it has all of them; `boosted` has the date that a rule bears until
+    Rucio has come by. A rule that another group has taken over by now is that one's to command."""
 
+    owner: str = ""
     paused: bool = False
     priority: int | None = None
     settled: bool = False
@@ -38,10 +40,10 @@ class Wanted:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "Wanted":
+    def of(cls, owner: str, record: Mapping[str, Any]) -> "Wanted":
         """As it is written down in an order's record."""
         told = record.get("wanted") or {}
-        return cls(paused=bool(told.get("paused")), priority=told.get("priority"))
+        return cls(owner, bool(told.get("paused")), told.get("priority"))
 
     def take(self, control: Control) -> dict[str, Any]:
         """Want it from now on; what is to be written down."""
@@ -53,7 +55,9 @@ class Wanted:
 
     def met_by(self, rule: Rule) -> bool:
         """Whether a rule rests, or goes on, as it should."""
-        return rule.state not in STOPPABLE if self.paused else not _ours(rule)
+        if rule.owner != self.owner:
+            return True
+        return rule.state not in STOPPABLE if self.paused else not ours(rule)
 
     async def obey(self, server: RucioServer, rule: Rule) -> Rule | None:
         """Have a rule rest or go on as it should; the rule then, None if it is gone. Whoever calls holds
@@ -83,19 +87,20 @@ class Wanted:
                 rule = await server.rule(identity)
                 if rule is not None:
                     rule = await self.obey(server, rule)
-                if rule is not None and self.priority not in (None, rule.priority):
-                    await server.update_rule(identity, priority=self.priority)
-                    rule = await server.rule(identity)
-                if rule is None:
+                if rule is None or rule.owner != self.owner:
                     self.rules.discard(identity)
-                elif self.paused and rule.state == "WAITING_APPROVAL":
+                    continue
+                if self.priority not in (None, rule.priority):
+                    await server.update_rule(identity, priority=self.priority)
+                    rule = await server.rule(identity) or rule
+                if self.paused and rule.state == "WAITING_APPROVAL":
                     return f"the rule {identity} waits for its approval and is suspended after that"
-                elif not self.met_by(rule) or self.priority not in (None, rule.priority):
+                if not self.met_by(rule) or self.priority not in (None, rule.priority):
                     return f"the rule {identity} is {rule.state}, priority {rule.priority}"
         return "" if self.settled else "its rule in Rucio is still to be made"
 
 
-def _ours(rule: Rule) -> bool:
+def ours(rule: Rule) -> bool:
     """Whether a rule is suspended, and by us."""
     return rule.state == "SUSPENDED" and rule.comment.endswith(MARK)
 

@@ -26,6 +26,7 @@ from cmd_local.moving.driver import MoverDriver, MoverFactory
 from cmd_local.moving.orders import BadOrder, Movement, movement_of
 from cmd_local.moving.routing import RoutingCarrier
 from cmd_local.moving.sending import Meter
+from cmd_rucio_butler import naming
 from cmd_rucio_butler.archive import RucioArchivist
 from cmd_rucio_butler.asking import RucioButlers
 from cmd_rucio_butler.commands import COMMANDS, Wanted, failed, refusal, refused
@@ -34,6 +35,7 @@ from cmd_rucio_butler.mover import RucioMover
 from cmd_rucio_butler.room import AT_ONCE, Seat
 from cmd_rucio_butler.settings import NAME, RucioSettings
 from cmd_rucio_butler.sharing import Servers, Shared
+from cmd_rucio_butler.staging import StageMover
 
 WITHDRAW_S = 20.0
 """How long a cancel tries to let go of a rule."""
@@ -61,6 +63,9 @@ class RucioDriver(MoverDriver):
         self._room = asyncio.Semaphore(AT_ONCE)
         self._wanted: dict[str, Wanted] = {}
 
+    def _check(self, movement: Movement) -> None:
+        """Takes what only Rucio knows too."""
+
     async def start(self) -> None:
         """Make the directories and drop orders older than `keep_days`."""
         await super().start()
@@ -84,11 +89,10 @@ class RucioDriver(MoverDriver):
     async def _work(self, movement: Movement, meter: Meter) -> dict[str, Any]:
         if movement.stage == "purge":
             return await super()._work(movement, meter)
-        ref = self._orders.ref(movement.order.key)
         try:
-            return await self._move(movement, meter, self._wanted_of(ref))
+            return await self._move(movement, meter, self._wanted_of(movement))
         finally:
-            self._wanted.pop(ref, None)
+            self._wanted.pop(self._orders.ref(movement.order.key), None)
 
     async def _move(self, movement: Movement, meter: Meter, wanted: Wanted) -> dict[str, Any]:
         stages: dict[str, Any]
@@ -128,7 +132,8 @@ class RucioDriver(MoverDriver):
 
     def _mover(self, movement: Movement, meter: Meter, seat: Seat, wanted: Wanted) -> RucioMover:
         shared = self._shared()
-        return RucioMover(
+        kind = StageMover if movement.name == "stage" else RucioMover
+        return kind(
             movement,
             self._host,
             RucioButlers(self._host, self._rucio, movement.order.butler),
@@ -143,10 +148,11 @@ class RucioDriver(MoverDriver):
             wanted,
         )
 
-    def _wanted_of(self, ref: str) -> Wanted:
+    def _wanted_of(self, movement: Movement) -> Wanted:
         """What is wanted of an attempt that is not over; it outlives the daemon in its order."""
+        ref, owner = self._orders.ref(movement.order.key), naming.owner(movement)
         if ref not in self._wanted:
-            self._wanted[ref] = Wanted.of(self._orders.record(ref) or {})
+            self._wanted[ref] = Wanted.of(owner, self._orders.record(ref) or {})
         return self._wanted[ref]
 
     async def control(self, controls: Sequence[Control]) -> Sequence[ControlAnswer]:
@@ -166,7 +172,7 @@ class RucioDriver(MoverDriver):
             return refused(asked, problem)
         if movement.stage not in RULED:
             return ControlAnswer(asked.key, done=True)
-        wanted = self._wanted_of(asked.ref)
+        wanted = self._wanted_of(movement)
         try:
             async with wanted.lock:
                 await asyncio.to_thread(self._orders.command, asked.ref, wanted.take(asked))
@@ -191,7 +197,8 @@ class RucioDriver(MoverDriver):
             return ""
         try:
             async with asyncio.timeout(WITHDRAW_S):
-                await self._mover(movement, Meter(), Seat(self._room), Wanted()).withdraw()
+                mover = self._mover(movement, Meter(), Seat(self._room), Wanted())
+                await mover.withdraw()
         except (DriverError, TimeoutError) as error:
             # The attempt is over; its rule stays until a person, or its lifetime, ends it.
             return str(error) or f"its rule could not be let go within {WITHDRAW_S:g} s"
@@ -215,8 +222,9 @@ class RucioDriver(MoverDriver):
         manifest = await self._manifests.load(movement.manifest_id())
         if manifest is None:
             return []
-        server = self._shared().server.within(self._rucio.scope)
+        server = self._shared().server
         made = [await self._declarations.load(manifest, link) for link in manifest.links]
+        names = [name for each in made for name in each.names(self._rucio.scope)]
         return [
             Part(
                 f"{rule.name} at {rule.rse}",
@@ -226,8 +234,8 @@ class RucioDriver(MoverDriver):
                 message=rule.error,
                 link=f"{self._rucio.server}/rules/{rule.id}",
             )
-            for name in dict.fromkeys(each.dataset for each in made if each.dataset)
-            for rule in await server.rules_of(name, patient=False)
+            for scope, name in dict.fromkeys(names)
+            for rule in await server.within(scope).rules_of(name, patient=False)
         ]
 
 

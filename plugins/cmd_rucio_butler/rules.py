@@ -13,7 +13,7 @@ from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_local.moving.manifest import Link
 from cmd_local.moving.orders import Movement
 from cmd_rucio_butler import naming
-from cmd_rucio_butler.commands import Wanted
+from cmd_rucio_butler.commands import MARK, Wanted, ours
 from cmd_rucio_butler.server import RucioServer, Rule
 from cmd_rucio_butler.settings import RucioSettings
 from cmd_rucio_butler.watching import RuleWatch
@@ -52,7 +52,7 @@ class RuleKeeper:
         self._server = server
         self._watch = watch
         self._settings = settings
-        self._wanted = wanted if wanted is not None else Wanted()
+        self._wanted = wanted or Wanted(naming.owner(movement))
         self._boosts_left = settings.boosts if boosts is None else min(boosts, settings.boosts)
 
     async def ensure(self, dataset: str, rse: str, files: int, lifetime: int | None = None) -> Rule:
@@ -88,9 +88,19 @@ class RuleKeeper:
             comment=naming.comment(self._movement),
             meta=naming.meta(self._movement, self._link),
         )
-        if identity is None:
-            return await self.find(dataset, rse)
-        return await self._server.rule(identity)
+        if identity is not None:
+            return await self._server.rule(identity)
+        found = await self.find(dataset, rse)
+        if found is None or found.owner in ("", naming.owner(self._movement)):
+            return found  # one that a person made stays that person's
+        # Of groups that need the same dataset, whoever came last has the rule, and lets it go.
+        await self._server.update_rule(
+            found.id,
+            meta=naming.meta(self._movement, self._link),
+            comment=naming.comment(self._movement) + (MARK if ours(found) else ""),
+            lifetime=lifetime,
+        )
+        return await self._server.rule(found.id)
 
     def _deleted(self, dataset: str, rse: str) -> DriverError:
         return DriverError(
@@ -181,7 +191,7 @@ class RuleKeeper:
         return RuleEnd(rule, {**words, "": rest})
 
     async def release(self, dataset: str, rse: str) -> None:
-        """Let a rule go now: Rucio may remove what nothing else needs. Raises DriverError."""
+        """Let a rule of ours go now: Rucio may remove what nothing else needs. Raises DriverError."""
         rule = await self.find(dataset, rse)
-        if rule is not None:
+        if rule is not None and rule.owner == naming.owner(self._movement):
             await self._server.update_rule(rule.id, lifetime=0)

@@ -1,25 +1,18 @@
-"""One Rucio server as the driver sees it: its calls in sets, without blocking the daemon.
+"""One Rucio server as the driver sees it: its calls in sets."""
 
-The library's client blocks, so calls run in a few threads of our own, each with a client of its own.
-Whatever goes wrong is a `RucioFault` that says what may be done.
-"""
-
-import asyncio
 import contextlib
 import copy
-import random
 import re
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cmd_rucio_butler.connecting import make_client
-from cmd_rucio_butler.faults import Kind, RucioFault, fault_of
+from cmd_rucio_butler.calling import Caller
+from cmd_rucio_butler.faults import Kind, RucioFault
+from cmd_rucio_butler.naming import owner_of
 from cmd_rucio_butler.settings import RucioSettings
 
 DATE = "%a, %d %b %Y %H:%M:%S UTC"
@@ -31,20 +24,13 @@ MOST = 1000
 DECLARED_AT_ONCE = 5
 """So many others may declare the same files while we do."""
 
-FIRST_PAUSE_S = 0.5
-LAST_PAUSE_S = 15.0
-"""Seconds between two tries to reach a server: the first and the longest pause."""
-
-COLLISIONS = frozenset({"DatabaseException", "ReplicationRuleCreationTemporaryFailed"})
-"""What Rucio answers to one of two that make the same replicas at the same time."""
-
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule as Rucio tells of it; counts of files by the state of their locks. While it is `INJECT`
-    nobody has counted yet, and all are 0."""
+    nobody has counted yet, and all are 0. `owner` is whose it is by its meta, "" if not ours."""
 
     id: str
     name: str
@@ -58,6 +44,8 @@ class Rule:
     updated_at: str
     priority: int = 0
     comment: str = ""
+    scope: str = ""
+    owner: str = ""
 
     @property
     def files(self) -> int:
@@ -85,6 +73,14 @@ class NewFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Sidecar:
+    """What Rubin's tools say of a file: its `rubin_butler` and its `rubin_sidecar`."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unmoved:
     """A file that a rule could not move: so many attempts, and the last one's error."""
 
@@ -105,16 +101,14 @@ class Replica:
 
 
 class RucioServer:
-    """The calls, for one scope; `asked` counts them by the first word of what they are about."""
+    """The calls, for one scope of the server at `url`."""
 
     def __init__(self, settings: RucioSettings, tokens: Path) -> None:
-        self._settings = settings
-        self._tokens = tokens
-        self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="rucio")
-        self._local = threading.local()
-        self._alone = asyncio.Lock()
+        self._account = settings.account
+        self._caller = Caller(settings, tokens)
+        self._call = self._caller.call
         self._scope = settings.scope
-        self.asked: dict[str, int] = {}
+        self.url = settings.server
 
     def within(self, scope: str) -> "RucioServer":
         """The same server for files and datasets of a scope."""
@@ -123,48 +117,13 @@ class RucioServer:
         return view
 
     @property
-    def url(self) -> str:
-        """The server's address."""
-        return self._settings.server
+    def asked(self) -> dict[str, int]:
+        """Calls so far, by the first word of what they are about."""
+        return self._caller.asked
 
     def close(self) -> None:
         """Let go of the threads; calls under way end by themselves."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    async def _call(self, what: str, function: Callable[[Any], T], *, patient: bool = True) -> T:
-        """Have a client do something in a thread; everything we ask for may be repeated, and is, for the
-        settings' patience, while the server cannot be reached. Raises RucioFault, and DriverError if
-        there can be no client."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + (self._settings.patience_s if patient else 0.0)
-        pause = FIRST_PAUSE_S
-        verb = what.split(" ", 1)[0]
-        collided = False
-        while True:
-            self.asked[verb] = self.asked.get(verb, 0) + 1
-            try:
-                # Two that write the same files at once would hinder each other again and again.
-                async with self._alone if collided else contextlib.nullcontext():
-                    return await loop.run_in_executor(self._pool, self._work, what, function)
-            except RucioFault as fault:
-                if fault.kind is not Kind.RETRY or loop.time() + pause > give_up_at:
-                    raise
-                collided = fault.name in COLLISIONS
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, LAST_PAUSE_S)
-
-    def _work(self, what: str, function: Callable[[Any], T]) -> T:
-        """A call, in its thread."""
-        try:
-            client = getattr(self._local, "client", None)
-            if client is None:
-                client = self._local.client = make_client(self._settings, self._tokens)
-            return function(client)
-        except Exception as error:
-            fault = fault_of(error, what, self.url)
-            if fault is None:
-                raise
-            raise fault from error
+        self._caller.close()
 
     async def rules(self, *, patient: bool = True, **filters: Any) -> list[Rule]:
         """The account's rules, of any scope, that match all filters (columns of a rule,
@@ -173,7 +132,7 @@ class RucioServer:
             name: value.strftime(DATE) if isinstance(value, datetime) else value
             for name, value in filters.items()
         }
-        given["account"] = self._settings.account
+        given["account"] = self._account
         told = await self._call(
             "rules listed",
             lambda client: list(client.list_replication_rules(given)),
@@ -251,13 +210,25 @@ class RucioServer:
             dids = [{"scope": scope, "name": lfn} for lfn in lfns[start : start + MOST]]
             for each in await self._call(
                 "files looked up",
-                partial(_metadata_of, dids),
+                partial(_metadata_of, dids, "DID_COLUMN"),
             ):
                 if each.get("bytes") is not None:
                     known[str(each["name"])] = Known(
                         int(each["bytes"]), str(each.get("adler32") or "").lower()
                     )
         return known
+
+    async def sidecars(self, lfns: Sequence[str]) -> dict[str, Sidecar]:
+        """What Rubin's tools have said of files, by name; nothing of those they have said nothing of."""
+        scope = self._scope
+        told: dict[str, Sidecar] = {}
+        for start in range(0, len(lfns), MOST):
+            dids = [{"scope": scope, "name": lfn} for lfn in lfns[start : start + MOST]]
+            for each in await self._call("sidecars read", partial(_metadata_of, dids, "JSON")):
+                if each.get("rubin_butler") or each.get("rubin_sidecar"):
+                    text = str(each.get("rubin_sidecar") or "")
+                    told[str(each["name"])] = Sidecar(str(each.get("rubin_butler") or ""), text)
+        return told
 
     async def add_files(self, rse: str, files: Iterable[NewFile]) -> None:
         """Declare files that lie at an RSE, at most 1000; repeated it does nothing. Rucio silently
@@ -428,8 +399,8 @@ class Existing(Exception):
     """What was to be made is there already."""
 
 
-def _metadata_of(dids: list[dict[str, str]], client: Any) -> list[Mapping[str, Any]]:
-    return list(client.get_metadata_bulk(dids))
+def _metadata_of(dids: list[dict[str, str]], plugin: str, client: Any) -> list[Mapping[str, Any]]:
+    return list(client.get_metadata_bulk(dids, plugin=plugin))
 
 
 def _attach(attachment: Mapping[str, Any], client: Any) -> None:
@@ -474,6 +445,8 @@ def _rule(told: Mapping[str, Any]) -> Rule:
         updated_at=str(told.get("updated_at") or ""),
         priority=int(told.get("priority") or 0),
         comment=str(told.get("comments") or ""),
+        scope=str(told.get("scope") or ""),
+        owner=owner_of(told.get("meta")),
     )
 
 

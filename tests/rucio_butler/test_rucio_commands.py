@@ -13,13 +13,22 @@ from test_rucio_rules import NEW, keeper
 from cmd_daemon.hooks import Command, Control, ErrorClass, JobKind, JobRef
 from cmd_daemon.testing import FakeHost, facility_info
 from cmd_daemon.testing.driver_contract import outcomes, submitted
+from cmd_local.moving.orders import movement_of
 from cmd_rucio_butler.commands import MARK, Wanted, failed, refusal
 from cmd_rucio_butler.driver import RucioDriver, RucioDriverFactory
 from cmd_rucio_butler.faults import Kind, RucioFault
 from cmd_rucio_butler.server import Rule
 from cmd_rucio_butler.settings import rucio_settings
 
-MOVING = replace(NEW, state="REPLICATING", replicating=4, comment="cmd c/s/g keep", priority=3)
+OWNER = "c/s/g/keep"
+MOVING = replace(
+    NEW,
+    state="REPLICATING",
+    replicating=4,
+    comment="cmd c/s/g keep",
+    priority=3,
+    owner=OWNER,
+)
 
 
 class Rules:
@@ -48,7 +57,7 @@ class Rules:
 
 
 def wanted(**told: Any) -> Wanted:
-    made = Wanted.of({"wanted": told})
+    made = Wanted.of(OWNER, {"wanted": told})
     made.rules, made.settled = {"r1"}, True
     return made
 
@@ -87,8 +96,14 @@ async def test_only_what_we_suspended_goes_on() -> None:
     assert foreign.updates == []
 
 
+async def test_a_rule_that_another_group_has_taken_over_is_not_commanded() -> None:
+    server = Rules(replace(MOVING, owner="c/s/other/stage"))
+    assert await wanted(paused=True, priority=5).have_done(server) == ""  # type: ignore[arg-type]
+    assert server.updates == []
+
+
 async def test_nothing_is_done_before_the_rule_is_made_and_gone_rules_are_no_matter() -> None:
-    early = Wanted(paused=True)
+    early = Wanted(OWNER, paused=True)
     told = await early.have_done(Rules(None))  # type: ignore[arg-type]
     assert told == "its rule in Rucio is still to be made"
     assert await wanted(paused=True).have_done(Rules(None)) == ""  # type: ignore[arg-type]
@@ -169,7 +184,7 @@ async def test_what_is_wanted_outlives_the_daemon_until_the_attempt_is_over(tmp_
         assert answer.message == "its rule in Rucio is still to be made"
     await first.stop()
     second = await driver(tmp_path)
-    found = second._wanted_of(ref.ref)
+    found = second._wanted_of(movement_of(transfer))
     assert (found.paused, found.priority) == (True, 4)
     await second.cancel([ref])
     ended = await outcomes(second, [ref], 10)

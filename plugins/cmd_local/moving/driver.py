@@ -101,7 +101,7 @@ class MoverDriver:
 
     async def _submit(self, order: JobOrder) -> Accepted | Refused:
         try:
-            movement_of(order)
+            self._check(movement_of(order))
         except BadOrder as error:
             return Refused(order.key, ErrorClass.PERMANENT, str(error))
         if order.butler not in self._facility.butlers:
@@ -120,6 +120,14 @@ class MoverDriver:
         ref = self._orders.ref(order.key)
         self._begin(ref)
         return Accepted(order.key, ref)
+
+    def _check(self, movement: Movement) -> None:
+        """Raises BadOrder for what this driver cannot do."""
+        if movement.existing:
+            raise BadOrder(
+                f"{movement.group}: the driver '{self.name}' knows no datasets outside the Butlers: let "
+                "another driver do the stage, or leave out its 'existing'"
+            )
 
     def _begin(self, ref: str) -> None:
         """Do the order unless it is done or being done."""

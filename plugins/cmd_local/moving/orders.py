@@ -38,9 +38,9 @@ class Movement:
 
     `name` is stage, gather, scatter, keep, archive or purge. `facilities` are all of the campaign,
     `collections` those to search at the sources, `datasets` the dataset types (None: all but those
-    of `without`), `where` the data query that narrows a stage, `runs` the group's own RUN
-    collections. `at` is where a keep goes, `rse` where an archive goes, `closed` the movements whose
-    books must be closed before a purge.
+    of `without`), `where` the data query that narrows a stage, `existing` patterns of names of datasets
+    outside that hold its types. `runs` are the group's own RUN collections. `at` is where a keep goes,
+    `rse` where an archive goes, `closed` the movements whose books must be closed before a purge.
     """
 
     order: JobOrder
@@ -57,6 +57,7 @@ class Movement:
     bundle: str | None = None
     closed: tuple[str, ...] = ()
     where: str = ""
+    existing: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def facility(self) -> str:
@@ -136,6 +137,7 @@ def movement_of(order: JobOrder) -> Movement:
         bundle=params.get("bundle"),
         closed=_texts(params, "closed"),
         where=order.where if name == "stage" else "",
+        existing=_patterns(params, "existing") if name == "stage" else {},
     )
 
 
@@ -144,6 +146,13 @@ def _texts(params: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
         raise BadOrder(f"'{name}' must be a list of names, not {value!r}")
     return tuple(value)
+
+
+def _patterns(params: Mapping[str, Any], name: str) -> dict[str, str]:
+    value = params.get(name) or {}
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value.values()):
+        raise BadOrder(f"'{name}' must be dataset types with a pattern each, not {value!r}")
+    return dict(value)
 
 
 class OrderStore:
