@@ -60,6 +60,15 @@ class RucioButlers(Butlers):
                 yield told["files"], {m["uuid"]: m["reason"] for m in told["missing"]}
                 left = told["left"]
 
+    async def named(self, facility: str, uuids: Sequence[str]) -> list[str]:
+        """The paths below the root of those of the datasets that have a file of their own there. Raises
+        DriverError."""
+        paths: list[str] = []
+        for page in pages(uuids, LOOKED_AT):
+            told = await self.ask(facility, "name_files", uuids=list(page), **self._root(facility))
+            paths += told["paths"]
+        return paths
+
     async def zipped(self, facility: str, uuids: Sequence[str], directory: str) -> dict[str, Any]:
         """One zip of these datasets, see the agent's `zip_files`. Raises DriverError."""
         return await self.ask(

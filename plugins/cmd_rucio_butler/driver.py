@@ -32,6 +32,7 @@ from cmd_rucio_butler.asking import RucioButlers
 from cmd_rucio_butler.commands import COMMANDS, Wanted, failed, refusal, refused
 from cmd_rucio_butler.declaring import Declarations
 from cmd_rucio_butler.mover import RucioMover
+from cmd_rucio_butler.purging import RucioPurger
 from cmd_rucio_butler.room import AT_ONCE, Seat
 from cmd_rucio_butler.settings import NAME, RucioSettings
 from cmd_rucio_butler.sharing import Servers, Shared
@@ -88,7 +89,7 @@ class RucioDriver(MoverDriver):
 
     async def _work(self, movement: Movement, meter: Meter) -> dict[str, Any]:
         if movement.stage == "purge":
-            return await super()._work(movement, meter)
+            return await self._purger(movement, meter).purge()
         try:
             return await self._move(movement, meter, self._wanted_of(movement))
         finally:
@@ -146,6 +147,16 @@ class RucioDriver(MoverDriver):
             meter,
             seat,
             wanted,
+        )
+
+    def _purger(self, movement: Movement, meter: Meter) -> RucioPurger:
+        return RucioPurger(
+            movement,
+            RucioButlers(self._host, self._rucio, movement.order.butler),
+            self._manifests,
+            meter,
+            self._shared().server.within(self._rucio.scope),
+            self._rucio,
         )
 
     def _wanted_of(self, movement: Movement) -> Wanted:

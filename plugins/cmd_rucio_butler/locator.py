@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from cmd_daemon.hooks import Held, Host, InputsHeld, InputsRequest
 from cmd_rucio_butler import inputs
-from cmd_rucio_butler.server import Replica, RucioServer
+from cmd_rucio_butler.replicas import Replica
+from cmd_rucio_butler.server import RucioServer
 from cmd_rucio_butler.settings import NAME, RucioSettings, rucio_settings
 from cmd_rucio_butler.sharing import Servers
 

@@ -1,25 +1,19 @@
 """One Rucio server as the driver sees it: its calls in sets."""
 
 import contextlib
-import copy
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
-from cmd_rucio_butler.calling import Caller
 from cmd_rucio_butler.faults import Kind, RucioFault
 from cmd_rucio_butler.naming import owner_of
-from cmd_rucio_butler.settings import RucioSettings
+from cmd_rucio_butler.replicas import MOST, ReplicaCalls
 
 DATE = "%a, %d %b %Y %H:%M:%S UTC"
 """How Rucio writes dates."""
-
-MOST = 1000
-"""Names in one call, at most."""
 
 DECLARED_AT_ONCE = 5
 """So many others may declare the same files while we do."""
@@ -46,6 +40,8 @@ class Rule:
     comment: str = ""
     scope: str = ""
     owner: str = ""
+    account: str = ""
+    expires_at: datetime | None = None
 
     @property
     def files(self) -> int:
@@ -89,41 +85,8 @@ class Unmoved:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """How much of a dataset an RSE has, files and bytes; `whole` if that is all of it."""
-
-    name: str
-    rse: str
-    files: int
-    bytes: int
-    whole: bool
-
-
-class RucioServer:
-    """The calls, for one scope of the server at `url`."""
-
-    def __init__(self, settings: RucioSettings, tokens: Path) -> None:
-        self._account = settings.account
-        self._caller = Caller(settings, tokens)
-        self._call = self._caller.call
-        self._scope = settings.scope
-        self.url = settings.server
-
-    def within(self, scope: str) -> "RucioServer":
-        """The same server for files and datasets of a scope."""
-        view = copy.copy(self)
-        view._scope = scope
-        return view
-
-    @property
-    def asked(self) -> dict[str, int]:
-        """Calls so far, by the first word of what they are about."""
-        return self._caller.asked
-
-    def close(self) -> None:
-        """Let go of the threads; calls under way end by themselves."""
-        self._caller.close()
+class RucioServer(ReplicaCalls):
+    """The calls, for one scope of the server at `url`; about replicas see `ReplicaCalls`."""
 
     async def rules(self, *, patient: bool = True, **filters: Any) -> list[Rule]:
         """The account's rules, of any scope, that match all filters (columns of a rule,
@@ -355,36 +318,14 @@ class RucioServer:
         )
         return sorted(str(each) for each in told)
 
-    async def replicas(self, names: Sequence[str]) -> list[Replica]:
-        """The replicas of datasets by Rucio's summary, which names only RSEs that have, or had, a rule
-        for them, and may be some minutes old."""
-        found: list[Replica] = []
-        for start in range(0, len(names), MOST):
-            dids = [{"scope": self._scope, "name": name} for name in names[start : start + MOST]]
-            told = await self._call("replicas listed", partial(_replicas_of, dids), patient=False)
-            found += [_replica(each) for each in told]
-        return found
-
-    async def counted_replicas(self, name: str) -> list[Replica]:
-        """The replicas of one dataset as its files show them now; none if there is no such dataset."""
+    async def rules_of_file(self, lfn: str) -> list[Rule]:
+        """All rules, of whatever account, that a file is under."""
         scope = self._scope
         told = await self._call(
-            f"replicas of {name}",
-            lambda client: list(client.list_dataset_replicas(scope, name, deep=True)),
-            patient=False,
+            f"rules of {lfn}",
+            lambda client: list(client.list_associated_rules_for_file(scope, lfn)),
         )
-        return [_replica(each) for each in told]
-
-    async def backlog(self) -> dict[tuple[str, str], int]:
-        """Bytes queued for transfer, of whoever's rules, by source RSE and destination RSE. What Rucio
-        has not yet chosen a source for is in no queue."""
-        told = await self._call("transfer queues", _queues, patient=False)
-        return {
-            (str(each["src_rse"]), str(each["dst_rse"])): int(
-                (each.get("bytes") or {}).get("queued-total") or 0
-            )
-            for each in told
-        }
+        return [_rule(each) for each in told]
 
     async def _existing(self, what: str, function: Callable[[Any], T]) -> T:
         try:
@@ -407,30 +348,6 @@ def _attach(attachment: Mapping[str, Any], client: Any) -> None:
     client.attach_dids_to_dids([attachment], ignore_duplicate=True)
 
 
-def _replicas_of(dids: list[dict[str, str]], client: Any) -> list[Mapping[str, Any]]:
-    return list(client.list_dataset_replicas_bulk(dids))
-
-
-def _queues(client: Any) -> list[Mapping[str, Any]]:
-    from rucio.common.constants import HTTPMethod  # there if a client is
-
-    # The library has no method of its own for this question.
-    url = f"{client.host}/requests/metrics"
-    answer = client._send_request(url, method=HTTPMethod.GET)
-    if answer.status_code != 200:
-        kind, words = client._get_exception(
-            headers=answer.headers, status_code=answer.status_code, data=answer.content
-        )
-        raise kind(words)
-    return list(client._load_json_data(answer))
-
-
-def _replica(told: Mapping[str, Any]) -> Replica:
-    files, length = int(told.get("available_length") or 0), int(told.get("length") or 0)
-    size = int(told.get("available_bytes") or 0)
-    return Replica(str(told["name"]), str(told["rse"]), files, size, 0 < length == files)
-
-
 def _rule(told: Mapping[str, Any]) -> Rule:
     return Rule(
         id=str(told["id"]),
@@ -447,11 +364,15 @@ def _rule(told: Mapping[str, Any]) -> Rule:
         comment=str(told.get("comments") or ""),
         scope=str(told.get("scope") or ""),
         owner=owner_of(told.get("meta")),
+        account=str(told.get("account") or ""),
+        expires_at=_date(told["expires_at"]) if told.get("expires_at") else None,
     )
 
 
 def _date(value: Any) -> datetime:
-    """A date as Rucio tells it; the beginning of time if it is none."""
+    """A date as Rucio, or its client, tells it; the beginning of time if it is none."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC)
     if isinstance(value, str) and re.match(r"\w{3}, ", value):
         with contextlib.suppress(ValueError):
             return datetime.strptime(value, DATE).replace(tzinfo=UTC)

@@ -17,7 +17,7 @@ from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_local.moving.asking import pages
 from cmd_local.moving.books import Books, Stage
 from cmd_local.moving.manifest import Item, Link, Manifest
-from cmd_local.moving.planning import make_manifest
+from cmd_local.moving.planning import chains_of, make_manifest
 from cmd_rucio_butler.asking import RucioButlers
 from cmd_rucio_butler.declaring import PRODUCT, ZIP, Declaration, Declared, split
 from cmd_rucio_butler.locator import WILD, filled, named
@@ -59,9 +59,41 @@ class StageMover(RucioMover):
                 {each for found in wanted.values() for each in found}
             ):
                 await self._read(dataset, link, made)
+            link.chains = await self._chains(link)
             await self._declarations.keep(manifest, link, made)
             manifest.links.append(link)
         return manifest
+
+    async def _chains(self, link: Link) -> dict[str, list[str]]:
+        """The chains that lead to the inputs at a facility whose Butler knows them, if none does at the
+        destination; a facility that cannot be asked is none."""
+        if not await self._unreached(link, link.items):
+            return {}
+        for facility in self._movement.sources:
+            try:
+                like = Link(facility, link.destination, link.items)
+                found = await chains_of(self._movement, self._butlers, like)
+            except DriverError:
+                continue
+            if found:
+                return found
+        return {}
+
+    async def _unreached(self, link: Link, items: Sequence[Item]) -> list[str]:
+        """The runs of the items to which none of the step's collections leads at the destination.
+        Calibrations are found in other ways."""
+        runs = {
+            item.run
+            for item in items
+            if item.type not in UNLISTED and not link.types[item.type]["is_calibration"]
+        }
+        ahead = list(self._movement.collections)
+        seen: set[str] = set()
+        while ahead and not runs <= seen:
+            seen.update(ahead)
+            infos = await self._butlers.existing(link.destination, ahead)
+            ahead = [c for info in infos.values() for c in info["children"] if c not in seen]
+        return sorted(runs - seen)
 
     def _wanted_datasets(self) -> dict[str, list[Dataset]]:
         """The names, or patterns of names, of the datasets to be brought, by dataset type. Raises
@@ -253,6 +285,7 @@ class StageMover(RucioMover):
                 for page in pages(mine, self._settings.page):
                     await self._take_page(link, scope, page, items, books)
             await self._verify(link, books)
+            await self._chain(link, books)
             await self._check_chains(link, books)
         except DriverError as error:
             self._stop_all(link, books, Stage.INGESTED, error)
@@ -299,20 +332,8 @@ class StageMover(RucioMover):
 
     async def _check_chains(self, link: Link, books: Books) -> None:
         """Inputs that the step's collections do not lead to would be overlooked by its pipeline."""
-        runs = {
-            item.run
-            for item in link.expected()
-            if books.stage(link, item) is Stage.INGESTED
-            and item.type not in UNLISTED
-            and not link.types[item.type]["is_calibration"]
-        }
-        ahead = list(self._movement.collections)
-        seen: set[str] = set()
-        while ahead and not runs <= seen:
-            seen.update(ahead)
-            infos = await self._butlers.existing(link.destination, ahead)
-            ahead = [c for info in infos.values() for c in info["children"] if c not in seen]
-        lost = sorted(runs - seen)
+        there = [i for i in link.expected() if books.stage(link, i) is Stage.INGESTED]
+        lost = await self._unreached(link, there)
         if lost:
             self._refused = self._wrong(
                 f"the inputs were taken in at {link.destination} in {', '.join(lost[:3])}, to which none "

@@ -6,6 +6,7 @@ tree at each facility, by default the root of the Butler's datastore. They are t
 lie. Every operation may be repeated.
 """
 
+import contextlib
 import sys
 import uuid
 import zipfile
@@ -71,6 +72,26 @@ def describe_files(repositories: Repositories, arguments: Arguments) -> dict[str
         read += entry["size"]
         files.append(entry)
     return {"files": files, "missing": missing, "left": left}
+
+
+def name_files(repositories: Repositories, arguments: Arguments) -> dict[str, Any]:
+    """{repo, uuids, root?} -> {"paths"}: the names of those of the datasets' files that are below the
+    root; nothing is read.
+    """
+    label = arguments.text("repo")
+    wanted = uuids_of(arguments, "name_files")
+    given = arguments.text("root", "")
+    arguments.finish()
+    butler = repositories.get(label)
+    root = root_of(butler, label, given)
+    refs = list(butler.get_many_datasets(wanted)) if wanted else []
+    paths: list[str] = []
+    for uris in uris_of(butler, refs).values():
+        uri = uris.primaryURI
+        if uri is not None and uri.isLocal and not uri.fragment:
+            with contextlib.suppress(RequestError):
+                paths.append(lfn_of(Path(uri.ospath), root))
+    return {"paths": sorted(paths)}
 
 
 def zip_files(repositories: Repositories, arguments: Arguments) -> dict[str, Any]:
@@ -362,6 +383,7 @@ def holds(path: Path, members: set[str]) -> bool:
 
 OPERATIONS = (
     describe_files,
+    name_files,
     zip_files,
     look_at_files,
     adopt_files,
