@@ -85,7 +85,9 @@ class RucioDriver(MoverDriver):
         await self._servers.let_go(self)
 
     def _shared(self) -> Shared:
-        return self._servers.at(self._rucio, self)
+        shared = self._servers.at(self._rucio, self)
+        shared.listen(self._rucio)
+        return shared
 
     async def _work(self, movement: Movement, meter: Meter) -> dict[str, Any]:
         if movement.stage == "purge":

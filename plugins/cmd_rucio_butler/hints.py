@@ -4,9 +4,11 @@ They may be lost, doubled or late: nothing is taken from them but that something
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -28,14 +30,11 @@ EVENTS = frozenset(
 )
 
 
-class Hints:
-    """Listens to the broker in a thread of its own and calls `wake` in the daemon's loop. Without
-    stomp.py, or without the broker, there are no hints."""
+class Hints(ABC):
+    """Listens to a broker in a thread of its own and calls `wake` in the daemon's loop. Without the
+    library, or without the broker, there are no hints."""
 
-    def __init__(
-        self, settings: StompSettings, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]
-    ) -> None:
-        self._settings = settings
+    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
         self._loop = loop
         self._wake = wake
         self._ending = threading.Event()
@@ -53,21 +52,35 @@ class Hints:
         self._lost.set()
         self._thread.join(timeout=5.0)
 
-    def take(self, body: str) -> None:
-        """A message has come."""
+    def take(self, body: str | bytes) -> None:
+        """A message has come; whatever it is, it is at most a hint."""
         try:
             document: Any = json.loads(body)
             event = str(document.get("event_type", "")).lower()
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return
         if event in EVENTS:
             self.heard += 1
-            if not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the daemon's loop is closed: it ends
                 self._loop.call_soon_threadsafe(self._wake)
 
     def lose(self) -> None:
         """The broker is gone."""
         self._lost.set()
+
+    @abstractmethod
+    def _listen(self) -> None:
+        """Listen until `_ending` is set; in the thread."""
+
+
+class StompHints(Hints):
+    """Messages of Rucio's own Hermes, from a broker that speaks STOMP."""
+
+    def __init__(
+        self, settings: StompSettings, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]
+    ) -> None:
+        super().__init__(loop, wake)
+        self._settings = settings
 
     def _listen(self) -> None:
         try:
@@ -96,7 +109,7 @@ class Hints:
                 return
 
 
-def _listener(stomp: Any, hints: Hints) -> Any:
+def _listener(stomp: Any, hints: StompHints) -> Any:
     class Listener(stomp.ConnectionListener):  # type: ignore[misc]
         """Passes on what comes."""
 

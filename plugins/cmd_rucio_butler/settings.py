@@ -34,6 +34,21 @@ class StompSettings(BaseModel):
     password_file: Path | None = None
 
 
+class KafkaSettings(BaseModel):
+    """Table `kafka` of the section: the brokers of Rubin's patched Hermes, also only for hints. `topics`
+    are names, or patterns that begin with ^; without them all topics that end with the facility's
+    scopes. `group` begins the name of our group. `options` are the library's own
+    (`security.protocol` and so on); `password_file` has its `sasl.password`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    brokers: list[str] = Field(min_length=1)
+    topics: list[str] = Field(default_factory=list)
+    group: str = "cmd-daemon"
+    options: dict[str, str] = Field(default_factory=dict)
+    password_file: Path | None = None
+
+
 class ScopeSettings(BaseModel):
     """Table `scopes.NAME`: where the files of another scope lie at the facility: the RSE to which they
     are brought, and the directory of that scope's files there."""
@@ -122,6 +137,7 @@ class RucioSettings(BaseModel):
     agent_timeout_s: float = Field(default=300.0, gt=0)
     keep_days: float = Field(default=30.0, gt=0)
     stomp: StompSettings | None = None
+    kafka: KafkaSettings | None = None
 
     @field_validator("server", "auth_server")
     @classmethod
