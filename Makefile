@@ -30,7 +30,8 @@ $(RUBIN)/.stack: requirements-rubin.txt
 
 $(RUCIO)/.server: requirements-rucio.txt
 	@test -x $(RUCIO)/bin/python || $(PYTHON) -m venv $(RUCIO)
-	$(RUCIO)/bin/python -m pip install $(PIP_FLAGS) --requirement requirements-rucio.txt
+	@began=$$(date +%s) && $(RUCIO)/bin/python -m pip install $(PIP_FLAGS) --requirement requirements-rucio.txt \
+		&& echo "Rucio is installed in $(RUCIO), in $$(($$(date +%s) - began)) s"
 	@touch $@
 
 rucio: $(RUCIO)/.server  ## install the Rucio server of test-rucio

@@ -50,7 +50,7 @@ class Postgres:
     def restore(self, template: Path) -> None:
         """Unpack a saved cluster and start it."""
         with tarfile.open(template) as archive:
-            archive.extractall(self._home, filter="tar")
+            archive.extractall(self._home)
         for path in (self._data, *self._data.rglob("*")):
             if self._user:
                 shutil.chown(path, self._user, self._user)

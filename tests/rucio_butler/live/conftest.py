@@ -1,6 +1,7 @@
 """A real Rucio and three real Butlers below its storage elements, one of each for the whole session."""
 
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +23,7 @@ from live_setup import (  # noqa: E402
     roots_of,
 )
 from moving_setup import scenarios_of  # noqa: E402
-from rucio_site import Site  # noqa: E402
+from rucio_site import Site, packages  # noqa: E402
 from rucio_site.processes import listens  # noqa: E402
 
 from cmd_daemon.hooks import FacilityInfo  # noqa: E402
@@ -31,6 +32,15 @@ APART = ("scatter", "stranger")
 """Scenarios with two visits that no other one has: UKDF can have them from nobody."""
 VISITS_APART = "1001,1002,1005,1006"
 SERVERS = ("url", "transfers", "daemons")
+SPENT: dict[str, float] = {}
+"""Seconds by what they were spent on, for the end of the report."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what the Rucio itself took."""
+    if SPENT:
+        told = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in SPENT.items())
+        terminalreporter.write_line(f"A real Rucio: {told}")
 
 
 @pytest.fixture(scope="session")
@@ -54,14 +64,19 @@ def site(
     directory: Path, making: list[Future[None]], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     """The running Rucio, for all tests; its servers are gone at the end."""
+    began = time.monotonic()
     whole = Site(tmp_path_factory.mktemp("rucio"), roots_of(directory))
     ports = [int(whole.addresses[name].rpartition(":")[2]) for name in SERVERS]
     with whole:
+        SPENT["packages of Debian installed in"] = packages.installing_s
+        SPENT["started in"] = time.monotonic() - began - packages.installing_s
         for each in making:
             each.result()
         assert all(listens(port) for port in ports)
         yield whole
         print(whole.log(), file=sys.stderr)
+        began = time.monotonic()
+    SPENT["ended in"] = time.monotonic() - began
     assert not any(listens(port) for port in ports)
 
 
