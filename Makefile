@@ -9,10 +9,10 @@ RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo demo-rucio demo-panda serve demo-small test check test-arc test-chain test-postgres test-rucio test-panda bench bench-databases bench-rucio proto rubin rucio clean
+.PHONY: help demo demo-rucio demo-panda serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-rucio test-panda bench bench-databases bench-rucio proto rubin rucio clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.daemon: pyproject.toml proto/build_hook.py $(wildcard proto/cmd_api/v1/*.proto)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -30,7 +30,8 @@ $(RUBIN)/.stack: requirements-rubin.txt
 
 $(RUCIO)/.server: requirements-rucio.txt
 	@test -x $(RUCIO)/bin/python || $(PYTHON) -m venv $(RUCIO)
-	$(RUCIO)/bin/python -m pip install $(PIP_FLAGS) --requirement requirements-rucio.txt
+	@began=$$(date +%s) && $(RUCIO)/bin/python -m pip install $(PIP_FLAGS) --requirement requirements-rucio.txt \
+		&& echo "Rucio is installed in $(RUCIO), in $$(($$(date +%s) - began)) s"
 	@touch $@
 
 rucio: $(RUCIO)/.server  ## install the Rucio server of test-rucio
@@ -73,7 +74,10 @@ test-postgres: .venv/.dev  ## store, engine and crash tests on PostgreSQL
 	$(PYTEST) --database postgresql tests/store tests/engine tests/schedules tests/crash
 
 test-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## a real Rucio from nothing: server, daemons, transfers, messages
-	$(PYTEST) tests/rucio tests/rucio_butler/live
+	$(PYTEST) tests/rucio_butler/live
+
+test-chain-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## the full chain with Rucio as the mover and a killed daemon
+	$(PYTEST) tests/demo/chain_rucio.py
 
 test-panda: .venv/.dev $(RUBIN)/.stack  ## real BPS submits to the contract server of PanDA, which runs it
 	$(PYTEST) tests/panda_bps/live

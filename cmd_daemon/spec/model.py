@@ -235,6 +235,8 @@ class StageSection(Section):
 
     datasets: SomeNames
     """Dataset types, looked for in the step's input collections and narrowed to the group's data."""
+    existing: Annotated[dict[Text, Text], Field(min_length=1, max_length=50)] | None = None
+    """Those of the dataset types that are in Rucio already: patterns of names of its datasets."""
 
 
 class GatherSection(Section):

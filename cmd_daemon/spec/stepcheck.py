@@ -275,6 +275,15 @@ class StepCheck:
             for i, name in enumerate(names):
                 if words := dataset_problem(name):
                     self._add((*path, i), words)
+        stage = step.stage
+        for name in stage.existing or {} if stage is not None else {}:
+            if stage is not None and name not in stage.datasets:
+                self._add(
+                    ("stage", "existing", name),
+                    f"'{name}' is none of the stage's dataset types",
+                    f"add it to 'datasets', which has {', '.join(stage.datasets)}",
+                    of_key=True,
+                )
         for key in ("before", "then"):
             for i, script in enumerate(getattr(step, key) or []):
                 self._script((key, i), script.args, script.env)

@@ -11,7 +11,13 @@ from cmd_daemon.hooks import DriverError, ErrorClass, FacilityInfo
 from cmd_local.settings import AgentSettings
 
 STACK = Path(__file__).parent / "stack"
-AGENT = ("butler_agent.py", "agent_requests.py", "agent_inputs.py", "butler_moving.py")
+AGENT = (
+    "butler_agent.py",
+    "agent_requests.py",
+    "agent_inputs.py",
+    "butler_datasets.py",
+    "butler_moving.py",
+)
 FILE_SERVER = "file_server.py"
 
 

@@ -11,7 +11,7 @@ from cmd_panda.queues import QueueBoard
 from cmd_panda.server import PandaServer
 from cmd_panda.settings import NAME, PandaSettings
 from cmd_panda.watching import Watch
-from cmd_rucio_butler.hints import Hints
+from cmd_rucio_butler.hints import StompHints
 
 JOB_ENDS = frozenset({"finished", "failed", "closed", "cancelled"})
 
@@ -26,7 +26,7 @@ class Shared:
     queues: QueueBoard
     host: Host
     facilities: set[str] = field(default_factory=set)
-    hints: Hints | None = None
+    hints: StompHints | None = None
 
     def heeds(self, message: Mapping[str, Any]) -> bool:
         """Whether a message is news of a task of ours. It is believed in nothing else."""
@@ -72,7 +72,7 @@ class Servers:
             shared = self._shared[name] = Shared(server, watch, board, self._host)
             if settings.stomp is not None:
                 loop = asyncio.get_running_loop()
-                shared.hints = Hints(settings.stomp, loop, shared.wake, shared.heeds, NAME)
+                shared.hints = StompHints(settings.stomp, loop, shared.wake, shared.heeds, NAME)
                 shared.hints.start()
         self._holders.setdefault(name, set()).add(id(who))
         if facility is not None:

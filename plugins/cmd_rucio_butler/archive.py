@@ -17,6 +17,7 @@ from cmd_local.moving.orders import Movement
 from cmd_local.moving.planning import make_manifest, nothing
 from cmd_local.moving.sending import Meter
 from cmd_rucio_butler.asking import RucioButlers
+from cmd_rucio_butler.commands import Wanted
 from cmd_rucio_butler.declaring import Declaration, Declarations, Declarer
 from cmd_rucio_butler.rules import RuleEnd, RuleKeeper
 from cmd_rucio_butler.server import RucioServer, Rule
@@ -38,6 +39,7 @@ class RucioArchivist:
         watch: RuleWatch,
         settings: RucioSettings,
         meter: Meter,
+        wanted: Wanted,
     ) -> None:
         self._movement = movement
         self._host = host
@@ -48,6 +50,7 @@ class RucioArchivist:
         self._watch = watch
         self._settings = settings
         self._meter = meter
+        self._wanted = wanted
 
     async def bundle(self) -> dict[str, Any]:
         """Write the manifest anew, make the zips and declare them; the fields of an outcome. Raises
@@ -149,12 +152,15 @@ class RucioArchivist:
                 books.stop(link, item, reason, ErrorClass.PERMANENT)
 
     async def _rule(self, link: Link, made: Declaration) -> RuleEnd:
-        keeper = RuleKeeper(self._movement, link, self._server, self._watch, self._settings)
+        keeper = RuleKeeper(
+            self._movement, link, self._server, self._watch, self._settings, self._wanted
+        )
         rule = await keeper.ensure(made.dataset, str(self._movement.rse), len(made.files))
+        self._wanted.settled = True
         return await keeper.see_through(rule, len(made.files), self._tell)
 
     def _tell(self, rule: Rule) -> None:
-        self._meter.done, self._meter.failed = rule.ok, rule.stuck
+        self._meter.done, self._meter.failed = rule.ok, max(0, rule.stuck)
         self._meter.note = f"Rucio: {rule.state.lower()} ({rule.ok} of {rule.files} files)"
 
     async def _ask_site(self, dataset: str, source: RucioSettings) -> None:

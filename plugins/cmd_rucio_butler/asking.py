@@ -39,9 +39,12 @@ class RucioButlers(Butlers):
         async for types in super().describe(facility, items, checksum=False):
             yield types
 
-    def _root(self, facility: str) -> dict[str, str]:
-        root = settings_at(self._own_host, facility).root
-        return {} if root is None else {"root": str(root)}
+    def _root(self, facility: str, given: str | None = None) -> dict[str, str]:
+        """What a question says of the directory of the files: `given`, if anything is ("": the
+        datastore's own), else what the facility's settings say."""
+        if given is None:
+            given = str(settings_at(self._own_host, facility).root or "")
+        return {"root": given} if given else {}
 
     async def files(
         self, facility: str, uuids: Sequence[str]
@@ -57,6 +60,15 @@ class RucioButlers(Butlers):
                 yield told["files"], {m["uuid"]: m["reason"] for m in told["missing"]}
                 left = told["left"]
 
+    async def named(self, facility: str, uuids: Sequence[str]) -> list[str]:
+        """The paths below the root of those of the datasets that have a file of their own there. Raises
+        DriverError."""
+        paths: list[str] = []
+        for page in pages(uuids, LOOKED_AT):
+            told = await self.ask(facility, "name_files", uuids=list(page), **self._root(facility))
+            paths += told["paths"]
+        return paths
+
     async def zipped(self, facility: str, uuids: Sequence[str], directory: str) -> dict[str, Any]:
         """One zip of these datasets, see the agent's `zip_files`. Raises DriverError."""
         return await self.ask(
@@ -67,7 +79,9 @@ class RucioButlers(Butlers):
             **self._root(facility),
         )
 
-    async def not_arrived(self, facility: str, files: Iterable[tuple[str, int]]) -> dict[str, str]:
+    async def not_arrived(
+        self, facility: str, files: Iterable[tuple[str, int]], root: str | None = None
+    ) -> dict[str, str]:
         """Those of the files (name and bytes) that are not at the facility, and why. Raises
         DriverError."""
         lost: dict[str, str] = {}
@@ -76,7 +90,7 @@ class RucioButlers(Butlers):
                 facility,
                 "look_at_files",
                 files=[{"lfn": lfn, "size": size} for lfn, size in page],
-                **self._root(facility),
+                **self._root(facility, root),
             )
             lost.update(told["missing"])
         return lost
@@ -97,9 +111,33 @@ class RucioButlers(Butlers):
         )
         return list(told["rejected"])
 
-    async def adopt_zip(self, facility: str, lfn: str, size: int) -> dict[str, str] | None:
-        """Have a zip taken in where it lies; how it was rejected, if it was. Raises DriverError."""
+    async def adopt_sidecars(
+        self, facility: str, files: Sequence[Mapping[str, Any]], root: str
+    ) -> list[dict[str, str]]:
+        """Have files of others taken in where they lie, by their sidecars; what was rejected. Raises
+        DriverError."""
         told = await self.ask(
-            facility, "adopt_zips", zips=[{"lfn": lfn, "size": size}], **self._root(facility)
+            facility,
+            "adopt_sidecars",
+            files=[dict(each) for each in files],
+            **self._root(facility, root),
         )
+        return list(told["rejected"])
+
+    async def adopt_zip(
+        self, facility: str, lfn: str, size: int, root: str | None = None
+    ) -> dict[str, str] | None:
+        """Have a zip taken in where it lies; how it was rejected, if it was. Raises DriverError."""
+        zips = [{"lfn": lfn, "size": size}]
+        told = await self.ask(facility, "adopt_zips", zips=zips, **self._root(facility, root))
         return dict(told["rejected"][0]) if told["rejected"] else None
+
+    async def adopt_dimensions(
+        self, facility: str, lfn: str, size: int, root: str | None = None
+    ) -> dict[str, str] | None:
+        """Have a file of dimension records taken in; how it was rejected, if it was. Raises
+        DriverError."""
+        told = await self.ask(
+            facility, "adopt_dimensions", lfn=lfn, size=size, **self._root(facility, root)
+        )
+        return dict(told["rejected"]) if told["rejected"] else None

@@ -40,19 +40,32 @@ class Declared:
 
 @dataclass(slots=True)
 class Declaration:
-    """What one link has in Rucio: the dataset and its files by name."""
+    """What one link has in Rucio: the dataset and its files by name; or, of inputs that others have put
+    there, `others`: their datasets, and the files, each as `SCOPE:NAME`."""
 
     dataset: str = ""
     files: dict[str, Declared] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
 
     def of(self, uuids: Iterable[str]) -> dict[str, Declared]:
         """The files that hold these datasets, by name."""
         wanted = set(uuids)
         return {lfn: each for lfn, each in self.files.items() if wanted.intersection(each.uuids)}
 
+    def names(self, scope: str) -> list[tuple[str, str]]:
+        """Scope and name of the datasets in Rucio; `scope` is that of our own one."""
+        own = [(scope, self.dataset)] if self.dataset else []
+        return own + [split(each) for each in self.others]
+
     def uuids(self) -> set[str]:
         """The datasets that are declared."""
         return {uuid for each in self.files.values() for uuid in each.uuids}
+
+
+def split(did: str) -> tuple[str, str]:
+    """Scope and name of a `SCOPE:NAME`."""
+    scope, _, name = did.partition(":")
+    return scope, name
 
 
 class Declarations:
@@ -74,13 +87,15 @@ class Declarations:
         if document is None:
             return Declaration()
         files = [Declared(**{**each, "uuids": tuple(each["uuids"])}) for each in document["files"]]
-        return Declaration(document["dataset"], {each.lfn: each for each in files})
+        others = document.get("others") or []
+        return Declaration(document["dataset"], {each.lfn: each for each in files}, others)
 
     async def keep(self, manifest: Manifest, link: Link, made: Declaration) -> None:
         """Write it down. Raises OSError."""
         document = {
             "dataset": made.dataset,
             "files": [asdict(each) for each in made.files.values()],
+            "others": made.others,
         }
         await asyncio.to_thread(write_durably, self._path(manifest, link), json.dumps(document))
 

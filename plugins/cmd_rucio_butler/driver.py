@@ -1,7 +1,7 @@
 """The driver `rucio`: the jobs of the driver `mover`, with Rucio as the carrier.
 
 IDEMPOTENT as that one is: orders are kept and gone on with after a restart, and what was made in Rucio
-before a crash is found by its name and adopted.
+before a crash is found by its name and adopted. It takes commands: see `commands`.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from cmd_daemon.hooks import (
-    CancelAnswer,
+    Control,
+    ControlAnswer,
     DriverError,
     ErrorClass,
     FacilityInfo,
@@ -22,19 +23,26 @@ from cmd_daemon.hooks import (
 )
 from cmd_local.moving.carrier import Carrier
 from cmd_local.moving.driver import MoverDriver, MoverFactory
-from cmd_local.moving.orders import BadOrder, Movement, OrderStore, movement_of
+from cmd_local.moving.orders import BadOrder, Movement, movement_of
 from cmd_local.moving.routing import RoutingCarrier
 from cmd_local.moving.sending import Meter
+from cmd_rucio_butler import naming
 from cmd_rucio_butler.archive import RucioArchivist
 from cmd_rucio_butler.asking import RucioButlers
+from cmd_rucio_butler.commands import COMMANDS, Wanted, failed, refusal, refused
 from cmd_rucio_butler.declaring import Declarations
 from cmd_rucio_butler.mover import RucioMover
+from cmd_rucio_butler.purging import RucioPurger
 from cmd_rucio_butler.room import AT_ONCE, Seat
 from cmd_rucio_butler.settings import NAME, RucioSettings
 from cmd_rucio_butler.sharing import Servers, Shared
+from cmd_rucio_butler.staging import StageMover
 
 WITHDRAW_S = 20.0
 """How long a cancel tries to let go of a rule."""
+
+RULED = ("transfer", "ingest")
+"""Stages for which Rucio may be at work: commands to the others have nothing to change."""
 
 
 class RucioDriver(MoverDriver):
@@ -44,17 +52,20 @@ class RucioDriver(MoverDriver):
     """
 
     name = NAME
+    commands = COMMANDS
 
     def __init__(
         self, facility: FacilityInfo, settings: RucioSettings, host: Host, carrier: Carrier
     ) -> None:
         super().__init__(facility, settings.moving, host, carrier)
         self._rucio = settings
-        root = host.state_dir / NAME
-        self._orders = OrderStore(root / "orders" / facility.name)
-        self._declarations = Declarations(root / "declared")
+        self._declarations = Declarations(host.state_dir / NAME / "declared")
         self._servers = Servers.of(host)
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._wanted: dict[str, Wanted] = {}
+
+    def _check(self, movement: Movement) -> None:
+        """Takes what only Rucio knows too."""
 
     async def start(self) -> None:
         """Make the directories and drop orders older than `keep_days`."""
@@ -74,11 +85,19 @@ class RucioDriver(MoverDriver):
         await self._servers.let_go(self)
 
     def _shared(self) -> Shared:
-        return self._servers.at(self._rucio, self)
+        shared = self._servers.at(self._rucio, self)
+        shared.listen(self._rucio)
+        return shared
 
     async def _work(self, movement: Movement, meter: Meter) -> dict[str, Any]:
         if movement.stage == "purge":
-            return await super()._work(movement, meter)
+            return await self._purger(movement, meter).purge()
+        try:
+            return await self._move(movement, meter, self._wanted_of(movement))
+        finally:
+            self._wanted.pop(self._orders.ref(movement.order.key), None)
+
+    async def _move(self, movement: Movement, meter: Meter, wanted: Wanted) -> dict[str, Any]:
         stages: dict[str, Any]
         seat: Seat | None = None
         if movement.name == "archive":
@@ -93,6 +112,7 @@ class RucioDriver(MoverDriver):
                 shared.watch,
                 self._rucio,
                 meter,
+                wanted,
             )
             stages = {
                 "bundle": archivist.bundle,
@@ -101,7 +121,7 @@ class RucioDriver(MoverDriver):
             }
         else:
             seat = Seat(self._room)
-            mover = self._mover(movement, meter, seat)
+            mover = self._mover(movement, meter, seat, wanted)
             stages = {
                 "register": mover.register,
                 "transfer": mover.transfer,
@@ -113,9 +133,10 @@ class RucioDriver(MoverDriver):
             outcome: dict[str, Any] = await stages[movement.stage]()
         return outcome
 
-    def _mover(self, movement: Movement, meter: Meter, seat: Seat) -> RucioMover:
+    def _mover(self, movement: Movement, meter: Meter, seat: Seat, wanted: Wanted) -> RucioMover:
         shared = self._shared()
-        return RucioMover(
+        kind = StageMover if movement.name == "stage" else RucioMover
+        return kind(
             movement,
             self._host,
             RucioButlers(self._host, self._rucio, movement.order.butler),
@@ -127,29 +148,74 @@ class RucioDriver(MoverDriver):
             self._rucio,
             meter,
             seat,
+            wanted,
         )
 
-    async def cancel(self, refs: Sequence[JobRef]) -> Sequence[CancelAnswer]:
-        """Stop. Rules of a transfer whose files no Butler holds yet are let go."""
-        open_before = {
-            ref.key: record
-            for ref in refs
-            if (record := self._record(ref)) is not None and "outcome" not in record
-        }
-        answers: list[CancelAnswer] = []
-        for answer in await super().cancel(refs):
-            record = open_before.get(answer.key)
-            movement = movement_of(self._orders.order(record)) if record is not None else None
-            if movement is not None and movement.stage == "transfer" and movement.name != "archive":
-                try:
-                    async with asyncio.timeout(WITHDRAW_S):
-                        await self._mover(movement, Meter(), Seat(self._room)).withdraw()
-                except (DriverError, TimeoutError) as error:
-                    # The attempt is over; its rule stays until a person, or its lifetime, ends it.
-                    words = str(error) or f"its rule could not be let go within {WITHDRAW_S:g} s"
-                    answer = CancelAnswer(answer.key, done=True, message=words)
-            answers.append(answer)
-        return answers
+    def _purger(self, movement: Movement, meter: Meter) -> RucioPurger:
+        return RucioPurger(
+            movement,
+            RucioButlers(self._host, self._rucio, movement.order.butler),
+            self._manifests,
+            meter,
+            self._shared().server.within(self._rucio.scope),
+            self._rucio,
+        )
+
+    def _wanted_of(self, movement: Movement) -> Wanted:
+        """What is wanted of an attempt that is not over; it outlives the daemon in its order."""
+        ref, owner = self._orders.ref(movement.order.key), naming.owner(movement)
+        if ref not in self._wanted:
+            self._wanted[ref] = Wanted.of(owner, self._orders.record(ref) or {})
+        return self._wanted[ref]
+
+    async def control(self, controls: Sequence[Control]) -> Sequence[ControlAnswer]:
+        """Pause, resume and priority of the rules that attempts wait for. Only transfers, and ingests
+        that still bring something, have such rules."""
+        return await asyncio.gather(*(self._control(each) for each in controls))
+
+    async def _control(self, asked: Control) -> ControlAnswer:
+        record = self._record(JobRef(asked.key, asked.ref))
+        if record is None:
+            return refused(asked, f"driver '{NAME}' never took it")
+        if "outcome" in record:
+            return ControlAnswer(asked.key, done=True)
+        movement = movement_of(self._orders.order(record))
+        problem = refusal(asked) or self._unruled(movement)
+        if problem:
+            return refused(asked, problem)
+        if movement.stage not in RULED:
+            return ControlAnswer(asked.key, done=True)
+        wanted = self._wanted_of(movement)
+        try:
+            async with wanted.lock:
+                await asyncio.to_thread(self._orders.command, asked.ref, wanted.take(asked))
+            self._begin(asked.ref)  # an attempt of a former daemon
+            words = await wanted.have_done(self._shared().server)
+        except DriverError as error:
+            return failed(asked, error)
+        except OSError as error:
+            return ControlAnswer(asked.key, False, ErrorClass.TRANSIENT, str(error))
+        return ControlAnswer(asked.key, not words, message=words)
+
+    def _unruled(self, movement: Movement) -> str:
+        """Why a site that works for the movement takes no commands, in words."""
+        if movement.name == "archive" and movement.stage in RULED and self._rucio.archive_metadata:
+            return f"the tape service of {movement.facility} takes no commands"
+        return ""
+
+    async def _let_go(self, movement: Movement) -> str:
+        """Let the rules of a transfer go whose files no Butler holds yet."""
+        self._wanted.pop(self._orders.ref(movement.order.key), None)
+        if movement.stage != "transfer" or movement.name == "archive":
+            return ""
+        try:
+            async with asyncio.timeout(WITHDRAW_S):
+                mover = self._mover(movement, Meter(), Seat(self._room), Wanted())
+                await mover.withdraw()
+        except (DriverError, TimeoutError) as error:
+            # The attempt is over; its rule stays until a person, or its lifetime, ends it.
+            return str(error) or f"its rule could not be let go within {WITHDRAW_S:g} s"
+        return ""
 
     async def inspect(self, ref: JobRef) -> Sequence[Part]:
         """The books, and the movement's rules as Rucio tells of them now."""
@@ -169,8 +235,9 @@ class RucioDriver(MoverDriver):
         manifest = await self._manifests.load(movement.manifest_id())
         if manifest is None:
             return []
-        server = self._shared().server.within(self._rucio.scope)
+        server = self._shared().server
         made = [await self._declarations.load(manifest, link) for link in manifest.links]
+        names = [name for each in made for name in each.names(self._rucio.scope)]
         return [
             Part(
                 f"{rule.name} at {rule.rse}",
@@ -180,8 +247,8 @@ class RucioDriver(MoverDriver):
                 message=rule.error,
                 link=f"{self._rucio.server}/rules/{rule.id}",
             )
-            for name in dict.fromkeys(each.dataset for each in made if each.dataset)
-            for rule in await server.rules_of(name, patient=False)
+            for scope, name in dict.fromkeys(names)
+            for rule in await server.within(scope).rules_of(name, patient=False)
         ]
 
 

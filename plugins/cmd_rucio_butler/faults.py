@@ -56,6 +56,7 @@ _KINDS = {
         "InvalidMetadata",
         "InputValidationError",
         "ManualRuleApprovalBlocked",
+        "ReplicaIsLocked",
         "UnsupportedOperation",
         "UnsupportedStatus",
     ),

@@ -4,9 +4,11 @@ They may be lost, doubled or late: nothing is taken from them but that something
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,19 +35,20 @@ def of_rules(message: Mapping[str, Any]) -> bool:
     return str(message.get("event_type", "")).lower() in EVENTS
 
 
-class Hints:
-    """Listens to the broker in a thread of its own, and for each message that `heeds` takes calls
-    `wake` in the daemon's loop. Without stomp.py, or without the broker, there are no hints."""
+Heeds = Callable[[Mapping[str, Any]], bool]
+
+
+class Hints(ABC):
+    """Listens to a broker in a thread of its own, and for each message that `heeds` takes calls `wake` in
+    the daemon's loop. Without the library, or without the broker, there are no hints."""
 
     def __init__(
         self,
-        settings: StompSettings,
         loop: asyncio.AbstractEventLoop,
         wake: Callable[[], None],
-        heeds: Callable[[Mapping[str, Any]], bool] = of_rules,
+        heeds: Heeds = of_rules,
         name: str = "rucio",
     ) -> None:
-        self._settings = settings
         self._loop = loop
         self._wake = wake
         self._heeds = heeds
@@ -64,20 +67,39 @@ class Hints:
         self._lost.set()
         self._thread.join(timeout=5.0)
 
-    def take(self, body: str) -> None:
-        """A message has come."""
+    def take(self, body: str | bytes) -> None:
+        """A message has come; whatever it is, it is at most a hint."""
         try:
             message: Any = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(message, dict) and self._heeds(message):
             self.heard += 1
-            if not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the daemon's loop is closed: it ends
                 self._loop.call_soon_threadsafe(self._wake)
 
     def lose(self) -> None:
         """The broker is gone."""
         self._lost.set()
+
+    @abstractmethod
+    def _listen(self) -> None:
+        """Listen until `_ending` is set; in the thread."""
+
+
+class StompHints(Hints):
+    """Messages from a broker that speaks STOMP, such as those of Rucio's own Hermes."""
+
+    def __init__(
+        self,
+        settings: StompSettings,
+        loop: asyncio.AbstractEventLoop,
+        wake: Callable[[], None],
+        heeds: Heeds = of_rules,
+        name: str = "rucio",
+    ) -> None:
+        super().__init__(loop, wake, heeds, name)
+        self._settings = settings
 
     def _listen(self) -> None:
         try:
@@ -106,7 +128,7 @@ class Hints:
                 return
 
 
-def _listener(stomp: Any, hints: Hints) -> Any:
+def _listener(stomp: Any, hints: StompHints) -> Any:
     class Listener(stomp.ConnectionListener):  # type: ignore[misc]
         """Passes on what comes."""
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from cmd_daemon.hooks import Held, Host, InputsHeld, InputsRequest
 from cmd_rucio_butler import inputs
-from cmd_rucio_butler.server import Replica, RucioServer
+from cmd_rucio_butler.replicas import Replica
+from cmd_rucio_butler.server import RucioServer
 from cmd_rucio_butler.settings import NAME, RucioSettings, rucio_settings
 from cmd_rucio_butler.sharing import Servers
 
@@ -74,7 +75,7 @@ class RucioLocator:
                 for identity, scope, _ in patterns
             }
             await asyncio.gather(*(_list(at[each[:2]], each, known, now) for each in patterns))
-            rses = {name: (each.rse, *each.input_rses) for name, each in settings.items()}
+            rses = {name: each.rses for name, each in settings.items()}
             for place, server in at.items():
                 mine = (each for each in patterns if each[:2] == place)
                 found = {name for each in mine for name in known.listed[each][1]}
@@ -85,20 +86,25 @@ class RucioLocator:
         return [each for each in answers if each is not None]
 
 
-def _wanted(request: InputsRequest, settings: Iterable[RucioSettings]) -> list[list[Name]]:
+def named(dataset_type: str, where: str, settings: Iterable[RucioSettings]) -> list[Name]:
+    """The names, or patterns of names, of the datasets with what a data query asks of a dataset type; none
+    if nobody has a pattern for it, or the query leaves a field of it open."""
+    told = next((each for each in settings if dataset_type in each.inputs), None)
+    return [] if told is None else filled(told.inputs[dataset_type], where, told)
+
+
+def filled(pattern: str, where: str, settings: RucioSettings) -> list[Name]:
+    """The names that a pattern, with or without `SCOPE:`, has for a data query."""
+    scope, _, name = pattern.rpartition(":")
+    found = inputs.names(name, where)
+    return [(settings.identity(), scope or settings.scope, each) for each in found]
+
+
+def _wanted(request: InputsRequest, settings: Collection[RucioSettings]) -> list[list[Name]]:
     """For each dataset type of a request the patterns of the names of its datasets; nothing at all if
     one of them has none."""
-    types: list[list[Name]] = []
-    for dataset_type in request.datasets:
-        told = next((each for each in settings if dataset_type in each.inputs), None)
-        if told is None:
-            return []
-        scope, _, pattern = told.inputs[dataset_type].rpartition(":")
-        found = inputs.names(pattern, request.where)
-        if not found:
-            return []
-        types.append([(told.identity(), scope or told.scope, each) for each in found])
-    return types
+    types = [named(each, request.where, settings) for each in request.datasets]
+    return types if all(types) else []
 
 
 async def _list(server: RucioServer, pattern: Name, known: _Known, now: int) -> None:

@@ -9,7 +9,7 @@ proof: what the destination's agent sees has arrived, what its Butler holds is i
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,10 @@ from cmd_local.moving.carrier import Carrier
 from cmd_local.moving.manifest import Item, Link, Manifest, Manifests
 from cmd_local.moving.movement import Mover, verdict
 from cmd_local.moving.orders import Movement
-from cmd_local.moving.planning import make_manifest
 from cmd_local.moving.sending import Meter
 from cmd_rucio_butler.asking import RucioButlers
-from cmd_rucio_butler.declaring import ZIP, Declaration, Declarations, Declarer
+from cmd_rucio_butler.commands import Wanted
+from cmd_rucio_butler.declaring import ZIP, Declaration, Declarations, Declared, Declarer
 from cmd_rucio_butler.room import Seat
 from cmd_rucio_butler.rules import RuleEnd, RuleKeeper
 from cmd_rucio_butler.server import RucioServer, Rule
@@ -59,9 +59,11 @@ class RucioMover(Mover):
         settings: RucioSettings,
         meter: Meter,
         seat: Seat,
+        wanted: Wanted,
     ) -> None:
         super().__init__(movement, butlers, carrier, manifests, settings.moving, meter)
         self._seat = seat
+        self._wanted = wanted
         self._rucio_butlers = butlers
         self._host = host
         self._declarations = declarations
@@ -79,7 +81,7 @@ class RucioMover(Mover):
         """Write the manifest anew and declare its files; the fields of an outcome. Raises DriverError,
         OSError."""
         self._meter.start("asking the sources", 0)
-        manifest = await make_manifest(self._movement, self._butlers)
+        manifest = await self._plan()
         await self._manifests.keep(manifest)
         books = Books(manifest, Stage.SENT)
         self._meter.start("declaring", sum(len(link.expected()) for link in manifest.links))
@@ -107,19 +109,28 @@ class RucioMover(Mover):
             return
         for link in manifest.links:
             made = await self._declarations.load(manifest, link)
-            if link.stays or not made.dataset:
+            items = link.expected()
+            if link.stays or len(await self._missing(link, items)) < len(items):
                 continue
-            uuids = [item.uuid for item in link.expected()]
-            missing = await self._butlers.missing(link.destination, uuids)
-            if len(missing) == len(uuids):
-                await self._keeper(link).release(made.dataset, self._at(link.destination).rse)
+            for scope, name in made.names(self._rucio.scope):
+                await self._keeper(link, scope).release(name, self._rse(link, scope))
 
     def _at(self, facility: str) -> RucioSettings:
         return settings_at(self._host, facility)
 
-    def _keeper(self, link: Link) -> RuleKeeper:
+    def _rse(self, link: Link, scope: str) -> str:
+        """The RSE to which a link's files of a scope go. Raises DriverError PERMANENT."""
+        return self._at(link.destination).rse
+
+    def _keeper(self, link: Link, scope: str = "") -> RuleKeeper:
         return RuleKeeper(
-            self._movement, link, self._server, self._watch, self._rucio, self._boosts
+            self._movement,
+            link,
+            self._server.within(scope) if scope else self._server,
+            self._watch,
+            self._rucio,
+            self._wanted,
+            self._boosts,
         )
 
     def _told(self, outcome: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +152,7 @@ class RucioMover(Mover):
     async def _look(self, link: Link, books: Books) -> list[Item]:
         """See what the destination holds already; what it does not. Raises DriverError."""
         items = link.expected()
-        missing = await self._butlers.missing(link.destination, [item.uuid for item in items])
+        missing = await self._missing(link, items)
         for item in items:
             if item.uuid not in missing:
                 books.reached(link, item, Stage.INGESTED)
@@ -177,9 +188,7 @@ class RucioMover(Mover):
         made = await declarer.declare(manifest, link, items, books)
         self._declared[link.source, link.destination] = made
         if source.pin_s and made.of(item.uuid for item in items):
-            await self._keeper(link).ensure(
-                made.dataset, source.rse, len(made.files), lifetime=source.pin_s
-            )
+            await self._keeper(link).pin(made.dataset, source.rse, len(made.files), source.pin_s)
         return made
 
     async def _bring(self, manifest: Manifest, books: Books) -> None:
@@ -189,7 +198,8 @@ class RucioMover(Mover):
         begun = await asyncio.gather(
             *(self._set_off(manifest, link, books) for link in manifest.links)
         )
-        flights = [flight for flight in begun if flight is not None]
+        self._wanted.settled = True
+        flights = [flight for each in begun for flight in each]
         if all(flight.rule.state == "OK" for flight in flights):
             ends = await self._ends(flights)
         else:
@@ -197,26 +207,34 @@ class RucioMover(Mover):
             async with self._seat.away():
                 ends = await self._ends(flights)
             await self._take_up(manifest, books)
-        landings = zip(flights, ends, strict=True)
-        await asyncio.gather(*(self._land(flight.link, end, books) for flight, end in landings))
+        landed: dict[tuple[str, str], list[RuleEnd | DriverError]] = {}
+        for flight, end in zip(flights, ends, strict=True):
+            landed.setdefault((flight.link.source, flight.link.destination), []).append(end)
+        landings = [link for link in manifest.links if (link.source, link.destination) in landed]
+        await asyncio.gather(
+            *(self._land(each, landed[each.source, each.destination], books) for each in landings)
+        )
 
-    async def _set_off(self, manifest: Manifest, link: Link, books: Books) -> Flight | None:
-        """Have a rule for what the destination does not hold; None if there is nothing to wait for."""
+    async def _set_off(self, manifest: Manifest, link: Link, books: Books) -> list[Flight]:
+        """Have rules for what the destination does not hold; none if there is nothing to wait for."""
         try:
             left = await self._look(link, books)
-            if not left:
-                return None
-            made = await self._declare(manifest, link, left, books)
-            files = len(made.of(item.uuid for item in left))
-            if not files:
-                return None
-            keeper = self._keeper(link)
-            rse = self._at(link.destination).rse
-            rule = await keeper.ensure(made.dataset, rse, files, self._rucio.lifetime_s)
-            return Flight(link, keeper, rule, files)
+            return await self._fly(manifest, link, left, books) if left else []
         except DriverError as error:
             self._stop_all(link, books, Stage.ARRIVED, error)
-            return None
+            return []
+
+    async def _fly(
+        self, manifest: Manifest, link: Link, left: Sequence[Item], books: Books
+    ) -> list[Flight]:
+        made = await self._declare(manifest, link, left, books)
+        files = len(made.of(item.uuid for item in left))
+        if not files:
+            return []
+        keeper = self._keeper(link)
+        rse = self._at(link.destination).rse
+        rule = await keeper.ensure(made.dataset, rse, files, self._rucio.lifetime_s)
+        return [Flight(link, keeper, rule, files)]
 
     async def _ends(self, flights: Sequence[Flight]) -> list[RuleEnd | DriverError]:
         """Wait for the end of all rules; what became of each."""
@@ -257,41 +275,45 @@ class RucioMover(Mover):
                 if item.uuid in declared and (*way, item.uuid) not in books.stops:
                     books.reached(link, item, Stage.SENT)
 
-    async def _land(self, link: Link, end: RuleEnd | DriverError, books: Books) -> None:
-        """Note what came of a link's rule."""
+    async def _land(self, link: Link, ends: Sequence[RuleEnd | DriverError], books: Books) -> None:
+        """Note what came of a link's rules."""
         try:
-            if isinstance(end, DriverError):
-                raise end
+            told: list[RuleEnd] = []
+            for end in ends:
+                if isinstance(end, DriverError):
+                    raise end
+                told.append(end)
             left = [i for i in link.expected() if books.stage(link, i) < Stage.INGESTED]
             made = self._declared[link.source, link.destination]
-            await self._arrived(link, left, made, end, books)
+            await self._arrived(link, left, made, self._joined(link, told), books)
         except DriverError as error:
             self._stop_all(link, books, Stage.ARRIVED, error)
+
+    def _joined(self, link: Link, ends: Sequence[RuleEnd]) -> RuleEnd:
+        """What became of all rules of a link, which has one."""
+        (end,) = ends
+        return end
 
     def _tell(self, rule: Rule) -> None:
         """Take note of how far a rule is."""
         self._rules[rule.id] = rule
         rules = self._rules.values()
         self._meter.done = self._there + sum(each.ok for each in rules)
-        self._meter.failed = sum(each.stuck for each in rules)
+        self._meter.failed = max(0, sum(each.stuck for each in rules))
         self._meter.note = f"Rucio: {rule.state.lower()} ({rule.ok} of {rule.files} files)"
 
     async def _arrived(
         self, link: Link, left: Sequence[Item], made: Declaration, end: RuleEnd, books: Books
     ) -> None:
         """Note what has arrived, as the destination's agent sees it, and why the rest has not."""
-        prefix = self._at(link.destination).prefix
         files = made.of(item.uuid for item in left)
-        lost = await self._rucio_butlers.not_arrived(
-            link.destination,
-            [(lfn.removeprefix(prefix), each.size) for lfn, each in files.items()],
-        )
+        lost = await self._lost(link, files)
         by_uuid = {uuid: each for each in files.values() for uuid in each.uuids}
         for item in left:
             file = by_uuid.get(item.uuid)
             if file is None:
                 continue
-            reason = lost.get(file.lfn.removeprefix(prefix))
+            reason = lost.get(file.lfn)
             told = end.unmoved.get(file.lfn)
             if told is None:
                 moved = not end.unmoved or not reason
@@ -307,6 +329,15 @@ class RucioMover(Mover):
             else:
                 words = told or end.unmoved.get("", str(reason))
                 books.stop(link, item, words, end.error_class)
+
+    async def _lost(self, link: Link, files: Mapping[str, Declared]) -> dict[str, str]:
+        """Those of the files that are not at the destination, and why. Raises DriverError."""
+        prefix = self._at(link.destination).prefix
+        lost = await self._rucio_butlers.not_arrived(
+            link.destination,
+            [(lfn.removeprefix(prefix), each.size) for lfn, each in files.items()],
+        )
+        return {f"{prefix}{lfn}": reason for lfn, reason in lost.items()}
 
     async def _take_in(self, link: Link, books: Books) -> None:
         """See `Mover`: zips come before the others."""

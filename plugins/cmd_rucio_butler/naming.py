@@ -4,6 +4,7 @@ a crash finds what was made before it."""
 import hashlib
 import json
 import re
+from typing import Any
 
 from cmd_local.moving.manifest import Link
 from cmd_local.moving.orders import Movement
@@ -11,7 +12,9 @@ from cmd_local.moving.orders import Movement
 LONGEST = 240
 """Characters of a name; Rucio takes 250, the rest is for a generation's number."""
 
-COMMENT = 250
+COMMENT = 230
+"""Characters of a comment; Rucio takes 250, the rest is for what is told there later."""
+
 META = 3999
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9._-]+")
@@ -62,6 +65,26 @@ def meta(movement: Movement, link: Link) -> str:
         "key": order.key,
     }
     return json.dumps({"cmd": told})[:META]
+
+
+def owner(movement: Movement) -> str:
+    """Whose a rule is: the movement of a group, whatever its attempt."""
+    return f"{movement.group}/{movement.name}"
+
+
+def owner_of(meta: Any) -> str:
+    """The owner that a rule's meta tells of, as Rucio gives it back; "" if that is not ours."""
+    told = meta
+    for _ in range(3):  # Rucio puts JSON into JSON, once for each change
+        if isinstance(told, str):
+            try:
+                told = json.loads(told)
+            except ValueError:
+                return ""
+    ours = told.get("cmd") if isinstance(told, dict) else None
+    if not isinstance(ours, dict):
+        return ""
+    return "/".join(str(ours.get(each)) for each in ("campaign", "step", "group", "movement"))
 
 
 def lfn_problem(lfn: str) -> str:

@@ -67,5 +67,4 @@ def _rses(facility: str, host: Host) -> tuple[str, ...]:
         return ()
     if NAME not in info.settings:
         return ()
-    settings = rucio_settings(info)
-    return (settings.rse, *settings.input_rses)
+    return rucio_settings(info).rses

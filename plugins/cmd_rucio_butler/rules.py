@@ -13,6 +13,7 @@ from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_local.moving.manifest import Link
 from cmd_local.moving.orders import Movement
 from cmd_rucio_butler import naming
+from cmd_rucio_butler.commands import MARK, Wanted, ours
 from cmd_rucio_butler.server import RucioServer, Rule
 from cmd_rucio_butler.settings import RucioSettings
 from cmd_rucio_butler.watching import RuleWatch
@@ -43,6 +44,7 @@ class RuleKeeper:
         server: RucioServer,
         watch: RuleWatch,
         settings: RucioSettings,
+        wanted: Wanted | None = None,
         boosts: int | None = None,
     ) -> None:
         self._movement = movement
@@ -50,32 +52,58 @@ class RuleKeeper:
         self._server = server
         self._watch = watch
         self._settings = settings
+        self._wanted = wanted or Wanted(naming.owner(movement))
         self._boosts_left = settings.boosts if boosts is None else min(boosts, settings.boosts)
 
     async def ensure(self, dataset: str, rse: str, files: int, lifetime: int | None = None) -> Rule:
-        """The rule for a dataset at an RSE, made if there is none. Raises DriverError."""
-        settings = self._settings
+        """The rule for a dataset at an RSE, made if there is none, and as it is wanted to be. Raises
+        DriverError."""
         for _ in range(2):
-            identity = await self._server.add_rule(
-                dataset,
-                rse,
-                activity=settings.activity,
-                priority=settings.priority,
-                lifetime=lifetime,
-                grouping="DATASET",
-                notify="Y" if settings.stomp is not None else "N",
-                asynchronous=files > settings.async_above,
-                comment=naming.comment(self._movement),
-                meta=naming.meta(self._movement, self._link),
-            )
-            rule = (
-                await self._server.rule(identity)
-                if identity is not None
-                else await self.find(dataset, rse)
-            )
-            if rule is not None:
-                return rule
-        raise DriverError(
+            async with self._wanted.lock:
+                rule = await self._made(dataset, rse, files, lifetime)
+                if rule is not None:
+                    rule = await self._wanted.obey(self._server, rule)
+                if rule is not None:
+                    self._wanted.rules.add(rule.id)
+                    return rule
+        raise self._deleted(dataset, rse)
+
+    async def pin(self, dataset: str, rse: str, files: int, lifetime: int) -> None:
+        """Have a rule hold a dataset where it is. Raises DriverError."""
+        if await self._made(dataset, rse, files, lifetime) is None:
+            raise self._deleted(dataset, rse)
+
+    async def _made(self, dataset: str, rse: str, files: int, lifetime: int | None) -> Rule | None:
+        settings, wanted = self._settings, self._wanted
+        identity = await self._server.add_rule(
+            dataset,
+            rse,
+            activity=settings.activity,
+            priority=settings.priority if wanted.priority is None else wanted.priority,
+            lifetime=lifetime,
+            grouping="DATASET",
+            notify="Y" if settings.stomp is not None else "N",
+            # One that is to be suspended at once has nothing queued before.
+            asynchronous=wanted.paused or files > settings.async_above,
+            comment=naming.comment(self._movement),
+            meta=naming.meta(self._movement, self._link),
+        )
+        if identity is not None:
+            return await self._server.rule(identity)
+        found = await self.find(dataset, rse)
+        if found is None or found.owner in ("", naming.owner(self._movement)):
+            return found  # one that a person made stays that person's
+        # Of groups that need the same dataset, whoever came last has the rule, and lets it go.
+        await self._server.update_rule(
+            found.id,
+            meta=naming.meta(self._movement, self._link),
+            comment=naming.comment(self._movement) + (MARK if ours(found) else ""),
+            lifetime=lifetime,
+        )
+        return await self._server.rule(found.id)
+
+    def _deleted(self, dataset: str, rse: str) -> DriverError:
+        return DriverError(
             ErrorClass.TRANSIENT,
             f"{self._movement.group}: the rule for {dataset} at {rse} goes as soon as it is made",
         )
@@ -90,7 +118,6 @@ class RuleKeeper:
         cannot be asked is asked again for the settings' patience. Raises DriverError."""
         loop = asyncio.get_running_loop()
         remakes, pause, not_before = 0, self._settings.boost_s, loop.time()
-        mark = ""
         now: Rule | None = rule
         while True:
             if now is None:
@@ -107,14 +134,16 @@ class RuleKeeper:
             told(now)
             if now.state == "OK":
                 return RuleEnd(now)
-            if now.state == "SUSPENDED":
+            if not self._wanted.met_by(now):
+                await self._obeyed(now)
+            elif now.state == "SUSPENDED" and not self._wanted.paused:
                 return await self._unmoved(now, "it is suspended")
             # A boosted rule keeps its date until Rucio has come by to try again.
-            if now.state == "STUCK" and now.updated_at != mark:
+            elif now.state == "STUCK" and now.updated_at != self._wanted.boosted.get(now.id):
                 if self._boosts_left and loop.time() >= not_before:
                     self._boosts_left -= 1
                     not_before, pause = loop.time() + pause, pause * 2
-                    mark = await self._boost(now)
+                    await self._boost(now)
                 elif not self._boosts_left and not now.replicating:
                     return await self._unmoved(now, "it is stuck")
             now = await self._next(rule)
@@ -133,11 +162,18 @@ class RuleKeeper:
                 if error.error_class is ErrorClass.PERMANENT or loop.time() > give_up_at:
                     raise
 
-    async def _boost(self, rule: Rule) -> str:
-        """Have Rucio try again; the date the rule bears until it has."""
+    async def _obeyed(self, rule: Rule) -> None:
+        """Have the rule be as it is wanted to be. Raises DriverError."""
+        async with self._wanted.lock:
+            now = await self._server.rule(rule.id)  # it may have been done meanwhile
+            if now is not None:
+                await self._wanted.obey(self._server, now)
+
+    async def _boost(self, rule: Rule) -> None:
+        """Have Rucio try again."""
         await self._server.update_rule(rule.id, boost_rule=True)
         boosted = await self._server.rule(rule.id)
-        return boosted.updated_at if boosted is not None else ""
+        self._wanted.boosted[rule.id] = boosted.updated_at if boosted is not None else ""
 
     async def _unmoved(self, rule: Rule, why: str) -> RuleEnd:
         try:
@@ -155,7 +191,7 @@ class RuleKeeper:
         return RuleEnd(rule, {**words, "": rest})
 
     async def release(self, dataset: str, rse: str) -> None:
-        """Let a rule go now: Rucio may remove what nothing else needs. Raises DriverError."""
+        """Let a rule of ours go now: Rucio may remove what nothing else needs. Raises DriverError."""
         rule = await self.find(dataset, rse)
-        if rule is not None:
+        if rule is not None and rule.owner == naming.owner(self._movement):
             await self._server.update_rule(rule.id, lifetime=0)

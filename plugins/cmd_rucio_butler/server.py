@@ -1,35 +1,22 @@
-"""One Rucio server as the driver sees it: its calls in sets, without blocking the daemon.
+"""One Rucio server as the driver sees it: its calls in sets."""
 
-The library's client blocks, so calls run in a few threads of our own, each with a client of its own.
-Whatever goes wrong is a `RucioFault` that says what may be done.
-"""
-
-import asyncio
 import contextlib
-import copy
 import re
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
-from cmd_rucio_butler.connecting import make_client
-from cmd_rucio_butler.faults import Kind, RucioFault, fault_of
-from cmd_rucio_butler.settings import RucioSettings
+from cmd_rucio_butler.faults import Kind, RucioFault
+from cmd_rucio_butler.naming import owner_of
+from cmd_rucio_butler.replicas import MOST, ReplicaCalls
 
 DATE = "%a, %d %b %Y %H:%M:%S UTC"
 """How Rucio writes dates."""
 
-MOST = 1000
-"""Names in one call, at most."""
-
-FIRST_PAUSE_S = 0.5
-LAST_PAUSE_S = 15.0
-"""Seconds between two tries to reach a server: the first and the longest pause."""
+DECLARED_AT_ONCE = 5
+"""So many others may declare the same files while we do."""
 
 T = TypeVar("T")
 
@@ -37,7 +24,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule as Rucio tells of it; counts of files by the state of their locks. While it is `INJECT`
-    nobody has counted yet, and all are 0."""
+    nobody has counted yet, and all are 0. `owner` is whose it is by its meta, "" if not ours."""
 
     id: str
     name: str
@@ -49,6 +36,12 @@ class Rule:
     error: str
     created_at: datetime
     updated_at: str
+    priority: int = 0
+    comment: str = ""
+    scope: str = ""
+    owner: str = ""
+    account: str = ""
+    expires_at: datetime | None = None
 
     @property
     def files(self) -> int:
@@ -76,6 +69,14 @@ class NewFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Sidecar:
+    """What Rubin's tools say of a file: its `rubin_butler` and its `rubin_sidecar`."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unmoved:
     """A file that a rule could not move: so many attempts, and the last one's error."""
 
@@ -84,73 +85,8 @@ class Unmoved:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """How much of a dataset an RSE has, files and bytes; `whole` if that is all of it."""
-
-    name: str
-    rse: str
-    files: int
-    bytes: int
-    whole: bool
-
-
-class RucioServer:
-    """The calls, for one scope; `asked` counts them by the first word of what they are about."""
-
-    def __init__(self, settings: RucioSettings, tokens: Path) -> None:
-        self._settings = settings
-        self._tokens = tokens
-        self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="rucio")
-        self._local = threading.local()
-        self._scope = settings.scope
-        self.asked: dict[str, int] = {}
-
-    def within(self, scope: str) -> "RucioServer":
-        """The same server for files and datasets of a scope."""
-        view = copy.copy(self)
-        view._scope = scope
-        return view
-
-    @property
-    def url(self) -> str:
-        """The server's address."""
-        return self._settings.server
-
-    def close(self) -> None:
-        """Let go of the threads; calls under way end by themselves."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    async def _call(self, what: str, function: Callable[[Any], T], *, patient: bool = True) -> T:
-        """Have a client do something in a thread; everything we ask for may be repeated, and is, for the
-        settings' patience, while the server cannot be reached. Raises RucioFault, and DriverError if
-        there can be no client."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + (self._settings.patience_s if patient else 0.0)
-        pause = FIRST_PAUSE_S
-        verb = what.split(" ", 1)[0]
-        while True:
-            self.asked[verb] = self.asked.get(verb, 0) + 1
-            try:
-                return await loop.run_in_executor(self._pool, self._work, what, function)
-            except RucioFault as fault:
-                if fault.kind is not Kind.RETRY or loop.time() + pause > give_up_at:
-                    raise
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LAST_PAUSE_S)
-
-    def _work(self, what: str, function: Callable[[Any], T]) -> T:
-        """A call, in its thread."""
-        try:
-            client = getattr(self._local, "client", None)
-            if client is None:
-                client = self._local.client = make_client(self._settings, self._tokens)
-            return function(client)
-        except Exception as error:
-            fault = fault_of(error, what, self.url)
-            if fault is None:
-                raise
-            raise fault from error
+class RucioServer(ReplicaCalls):
+    """The calls, for one scope of the server at `url`; about replicas see `ReplicaCalls`."""
 
     async def rules(self, *, patient: bool = True, **filters: Any) -> list[Rule]:
         """The account's rules, of any scope, that match all filters (columns of a rule,
@@ -159,7 +95,7 @@ class RucioServer:
             name: value.strftime(DATE) if isinstance(value, datetime) else value
             for name, value in filters.items()
         }
-        given["account"] = self._settings.account
+        given["account"] = self._account
         told = await self._call(
             "rules listed",
             lambda client: list(client.list_replication_rules(given)),
@@ -237,13 +173,25 @@ class RucioServer:
             dids = [{"scope": scope, "name": lfn} for lfn in lfns[start : start + MOST]]
             for each in await self._call(
                 "files looked up",
-                partial(_metadata_of, dids),
+                partial(_metadata_of, dids, "DID_COLUMN"),
             ):
                 if each.get("bytes") is not None:
                     known[str(each["name"])] = Known(
                         int(each["bytes"]), str(each.get("adler32") or "").lower()
                     )
         return known
+
+    async def sidecars(self, lfns: Sequence[str]) -> dict[str, Sidecar]:
+        """What Rubin's tools have said of files, by name; nothing of those they have said nothing of."""
+        scope = self._scope
+        told: dict[str, Sidecar] = {}
+        for start in range(0, len(lfns), MOST):
+            dids = [{"scope": scope, "name": lfn} for lfn in lfns[start : start + MOST]]
+            for each in await self._call("sidecars read", partial(_metadata_of, dids, "JSON")):
+                if each.get("rubin_butler") or each.get("rubin_sidecar"):
+                    text = str(each.get("rubin_sidecar") or "")
+                    told[str(each["name"])] = Sidecar(str(each.get("rubin_butler") or ""), text)
+        return told
 
     async def add_files(self, rse: str, files: Iterable[NewFile]) -> None:
         """Declare files that lie at an RSE, at most 1000; repeated it does nothing. Rucio silently
@@ -260,9 +208,10 @@ class RucioServer:
             for each in files
         ]
         what = f"{len(told)} files declared at {rse}"
-        with contextlib.suppress(Existing):  # somebody has just declared some of them: once more
-            await self._existing(what, lambda client: client.add_replicas(rse, told))
-            return
+        for _ in range(DECLARED_AT_ONCE):
+            with contextlib.suppress(Existing):  # somebody has just declared some: once more
+                await self._existing(what, lambda client: client.add_replicas(rse, told))
+                return
         await self._call(what, lambda client: client.add_replicas(rse, told))
 
     async def dataset(self, name: str) -> Mapping[str, Any] | None:
@@ -369,36 +318,14 @@ class RucioServer:
         )
         return sorted(str(each) for each in told)
 
-    async def replicas(self, names: Sequence[str]) -> list[Replica]:
-        """The replicas of datasets by Rucio's summary, which names only RSEs that have, or had, a rule
-        for them, and may be some minutes old."""
-        found: list[Replica] = []
-        for start in range(0, len(names), MOST):
-            dids = [{"scope": self._scope, "name": name} for name in names[start : start + MOST]]
-            told = await self._call("replicas listed", partial(_replicas_of, dids), patient=False)
-            found += [_replica(each) for each in told]
-        return found
-
-    async def counted_replicas(self, name: str) -> list[Replica]:
-        """The replicas of one dataset as its files show them now; none if there is no such dataset."""
+    async def rules_of_file(self, lfn: str) -> list[Rule]:
+        """All rules, of whatever account, that a file is under."""
         scope = self._scope
         told = await self._call(
-            f"replicas of {name}",
-            lambda client: list(client.list_dataset_replicas(scope, name, deep=True)),
-            patient=False,
+            f"rules of {lfn}",
+            lambda client: list(client.list_associated_rules_for_file(scope, lfn)),
         )
-        return [_replica(each) for each in told]
-
-    async def backlog(self) -> dict[tuple[str, str], int]:
-        """Bytes queued for transfer, of whoever's rules, by source RSE and destination RSE. What Rucio
-        has not yet chosen a source for is in no queue."""
-        told = await self._call("transfer queues", _queues, patient=False)
-        return {
-            (str(each["src_rse"]), str(each["dst_rse"])): int(
-                (each.get("bytes") or {}).get("queued-total") or 0
-            )
-            for each in told
-        }
+        return [_rule(each) for each in told]
 
     async def _existing(self, what: str, function: Callable[[Any], T]) -> T:
         try:
@@ -413,36 +340,12 @@ class Existing(Exception):
     """What was to be made is there already."""
 
 
-def _metadata_of(dids: list[dict[str, str]], client: Any) -> list[Mapping[str, Any]]:
-    return list(client.get_metadata_bulk(dids))
+def _metadata_of(dids: list[dict[str, str]], plugin: str, client: Any) -> list[Mapping[str, Any]]:
+    return list(client.get_metadata_bulk(dids, plugin=plugin))
 
 
 def _attach(attachment: Mapping[str, Any], client: Any) -> None:
     client.attach_dids_to_dids([attachment], ignore_duplicate=True)
-
-
-def _replicas_of(dids: list[dict[str, str]], client: Any) -> list[Mapping[str, Any]]:
-    return list(client.list_dataset_replicas_bulk(dids))
-
-
-def _queues(client: Any) -> list[Mapping[str, Any]]:
-    from rucio.common.constants import HTTPMethod  # there if a client is
-
-    # The library has no method of its own for this question.
-    url = f"{client.host}/requests/metrics"
-    answer = client._send_request(url, method=HTTPMethod.GET)
-    if answer.status_code != 200:
-        kind, words = client._get_exception(
-            headers=answer.headers, status_code=answer.status_code, data=answer.content
-        )
-        raise kind(words)
-    return list(client._load_json_data(answer))
-
-
-def _replica(told: Mapping[str, Any]) -> Replica:
-    files, length = int(told.get("available_length") or 0), int(told.get("length") or 0)
-    size = int(told.get("available_bytes") or 0)
-    return Replica(str(told["name"]), str(told["rse"]), files, size, 0 < length == files)
 
 
 def _rule(told: Mapping[str, Any]) -> Rule:
@@ -457,11 +360,19 @@ def _rule(told: Mapping[str, Any]) -> Rule:
         error=str(told.get("error") or ""),
         created_at=_date(told.get("created_at")),
         updated_at=str(told.get("updated_at") or ""),
+        priority=int(told.get("priority") or 0),
+        comment=str(told.get("comments") or ""),
+        scope=str(told.get("scope") or ""),
+        owner=owner_of(told.get("meta")),
+        account=str(told.get("account") or ""),
+        expires_at=_date(told["expires_at"]) if told.get("expires_at") else None,
     )
 
 
 def _date(value: Any) -> datetime:
-    """A date as Rucio tells it; the beginning of time if it is none."""
+    """A date as Rucio, or its client, tells it; the beginning of time if it is none."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC)
     if isinstance(value, str) and re.match(r"\w{3}, ", value):
         with contextlib.suppress(ValueError):
             return datetime.strptime(value, DATE).replace(tzinfo=UTC)

@@ -34,6 +34,31 @@ class StompSettings(BaseModel):
     password_file: Path | None = None
 
 
+class KafkaSettings(BaseModel):
+    """Table `kafka` of the section: the brokers of Rubin's patched Hermes, also only for hints. `topics`
+    are names, or patterns that begin with ^; without them all topics that end with the facility's
+    scopes. `group` begins the name of our group. `options` are the library's own
+    (`security.protocol` and so on); `password_file` has its `sasl.password`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    brokers: list[str] = Field(min_length=1)
+    topics: list[str] = Field(default_factory=list)
+    group: str = "cmd-daemon"
+    options: dict[str, str] = Field(default_factory=dict)
+    password_file: Path | None = None
+
+
+class ScopeSettings(BaseModel):
+    """Table `scopes.NAME`: where the files of another scope lie at the facility: the RSE to which they
+    are brought, and the directory of that scope's files there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rse: str
+    root: Path
+
+
 class RucioSettings(BaseModel):
     """Section `rucio` of a facility.
 
@@ -59,8 +84,9 @@ class RucioSettings(BaseModel):
 
     `inputs` says which datasets hold inputs that are in Rucio already: dataset types to patterns of
     names, with dimensions in braces, `*` for anything, and `SCOPE:` before it if it is another one.
-    A group whose data query fixes these dimensions is placed by where such datasets are: at `rse` and at
-    `input_rses`, further RSEs of the facility.
+    A group whose data query fixes these dimensions is placed by where such datasets are: at `rse`, at
+    those of `scopes` and at `input_rses`, further RSEs of the facility. A stage brings them to where
+    the facility has their scope: `rse` and `root` for `scope` itself, else what `scopes` says.
 
     `threads` calls to the server run at a time, each at most `timeout_s`; a server that does not answer
     is tried again for `patience_s`. `chunk` files are declared in one call, `page` datasets go into
@@ -101,6 +127,7 @@ class RucioSettings(BaseModel):
 
     inputs: dict[str, str] = Field(default_factory=dict)
     input_rses: list[str] = Field(default_factory=list)
+    scopes: dict[str, ScopeSettings] = Field(default_factory=dict)
 
     threads: int = Field(default=3, ge=1, le=8)
     timeout_s: float = Field(default=60.0, gt=0)
@@ -110,6 +137,7 @@ class RucioSettings(BaseModel):
     agent_timeout_s: float = Field(default=300.0, gt=0)
     keep_days: float = Field(default=30.0, gt=0)
     stomp: StompSettings | None = None
+    kafka: KafkaSettings | None = None
 
     @field_validator("server", "auth_server")
     @classmethod
@@ -138,6 +166,12 @@ class RucioSettings(BaseModel):
         if self.archive_metadata and not self.archive_evidence:
             raise ValueError("archive_metadata needs archive_evidence: what shows that it is done")
         return self
+
+    @property
+    def rses(self) -> tuple[str, ...]:
+        """All RSEs of the facility, each once, that of its Butler first."""
+        others = (each.rse for each in self.scopes.values())
+        return tuple(dict.fromkeys((self.rse, *others, *self.input_rses)))
 
     @property
     def moving(self) -> MoverSettings:

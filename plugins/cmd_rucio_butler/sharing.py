@@ -2,12 +2,14 @@
 
 import asyncio
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from cmd_daemon.hooks import Host
-from cmd_rucio_butler.hints import Hints
+from cmd_rucio_butler.hints import Hints, StompHints
+from cmd_rucio_butler.kafka import KafkaHints, topics_of
 from cmd_rucio_butler.server import RucioServer
 from cmd_rucio_butler.settings import RucioSettings
 from cmd_rucio_butler.watching import RuleWatch
@@ -19,7 +21,22 @@ class Shared:
 
     server: RucioServer
     watch: RuleWatch
-    hints: Hints | None
+    hints: dict[str, Hints] = field(default_factory=dict)
+
+    def listen(self, settings: RucioSettings) -> None:
+        """Begin to listen to the brokers that the settings name, if nobody does yet."""
+        loop, wake = asyncio.get_running_loop(), self.watch.wake
+        if (stomp := settings.stomp) is not None:
+            self._begin(stomp.model_dump_json(), lambda: StompHints(stomp, loop, wake))
+        if (kafka := settings.kafka) is not None:
+            topics = topics_of(kafka, (settings.scope, *settings.scopes))
+            what = f"{kafka.model_dump_json()} {topics}"
+            self._begin(what, lambda: KafkaHints(kafka, topics, loop, wake))
+
+    def _begin(self, what: str, make: Callable[[], Hints]) -> None:
+        if what not in self.hints:
+            self.hints[what] = make()
+            self.hints[what].start()
 
 
 class Servers:
@@ -47,11 +64,7 @@ class Servers:
         if shared is None:
             server = RucioServer(settings, self._tokens)
             watch = RuleWatch(server, settings.poll_s)
-            hints = None
-            if settings.stomp is not None:
-                hints = Hints(settings.stomp, asyncio.get_running_loop(), watch.wake)
-                hints.start()
-            shared = self._servers[settings.identity()] = Shared(server, watch, hints)
+            shared = self._servers[settings.identity()] = Shared(server, watch)
         return shared
 
     async def let_go(self, who: object) -> None:
@@ -60,8 +73,8 @@ class Servers:
         if self._holders:
             return
         for shared in self._servers.values():
-            if shared.hints is not None:
-                await asyncio.to_thread(shared.hints.stop)
+            for hints in shared.hints.values():
+                await asyncio.to_thread(hints.stop)
             await shared.watch.close()
             shared.server.close()
         self._servers.clear()

@@ -1,6 +1,5 @@
 """Two facilities below a real Rucio, with files to be moved from one to the other."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).resolve().parents[1]
-ROOT = TESTS.parent
-sys.path.insert(0, str(TESTS / "rucio"))
+sys.path[:0] = [str(TESTS), str(TESTS / "rucio")]
 
+from rubin_stack import rubin_python  # noqa: E402
 from rucio_site import SCOPE, Site  # noqa: E402
 
 from cmd_daemon.hooks import FacilityInfo  # noqa: E402
@@ -20,11 +19,6 @@ HERE, THERE = "FrDF", "UKDF"
 RSES = {HERE: "FRDF_DISK", THERE: "UKDF_DISK"}
 POLL_S = 1.0
 """Seconds between two looks at a rule, by the driver and by the floor alike."""
-
-
-def rubin_python() -> Path:
-    """The Python with the Rubin stack (CMD_RUBIN_PYTHON, else .venv-rubin beside the sources)."""
-    return Path(os.environ.get("CMD_RUBIN_PYTHON", ROOT / ".venv-rubin" / "bin" / "python"))
 
 
 def make_places(directory: Path, files: int, scenarios: Sequence[str]) -> dict[str, Path]:

@@ -4,7 +4,6 @@ What machines and movements are for tests stands beside the tests of ssh and of 
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -16,34 +15,23 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "housekeeping"), str(TESTS / "moving")]
 
 from far_machine import FarMachine  # noqa: E402
-from moving_setup import FACILITIES, ROOT, World, make_repositories  # noqa: E402
+from moving_setup import (  # noqa: E402
+    FACILITIES,
+    World,
+    agents_of,
+    facility_at,
+    make_repositories,
+    scenarios_of,
+)
 
 from cmd_daemon.hooks import FacilityInfo, Transport  # noqa: E402
-from cmd_daemon.testing import FakeHost, facility_info  # noqa: E402
+from cmd_daemon.testing import FakeHost  # noqa: E402
 from cmd_housekeeping.connection import Connections  # noqa: E402
 from cmd_housekeeping.ssh_transport import SshTransportFactory  # noqa: E402
-from cmd_local.agent import ButlerAgent, ButlerAgentFactory  # noqa: E402
+from cmd_local.agent import ButlerAgent  # noqa: E402
 from cmd_local.transport import LocalTransportFactory  # noqa: E402
 
 FAR = ("USDF", "UKDF")
-SCENARIOS = ("keep", "gather", "kill", "outage", "corrupt", "gather_lost", "full", "tape", "stage")
-
-
-@pytest.fixture(scope="session")
-def rubin_python() -> Path:
-    """The Python with the Rubin stack (CMD_RUBIN_PYTHON, else .venv-rubin beside the sources)."""
-    python = Path(os.environ.get("CMD_RUBIN_PYTHON", ROOT / ".venv-rubin" / "bin" / "python"))
-    if not python.is_file():
-        pytest.fail(f"{python} is not there: run `make rubin`, or set CMD_RUBIN_PYTHON")
-    return python
-
-
-@pytest.fixture(scope="session")
-def repositories(rubin_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the repositories of the three facilities."""
-    directory = tmp_path_factory.mktemp("facilities")
-    make_repositories(rubin_python, directory, SCENARIOS)
-    return directory
 
 
 @pytest.fixture(scope="session")
@@ -66,20 +54,22 @@ def far(tmp_path: Path) -> Iterator[FarMachine]:
 
 @pytest.fixture(scope="session")
 def facilities(
-    rubin_python: Path, repositories: Path, machine: FarMachine
+    request: pytest.FixtureRequest,
+    machine: FarMachine,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Mapping[str, FacilityInfo]:
     """The configuration of the three facilities; USDF has a tape element."""
-    tape = {"USDF": {"mover": {"tape": {"USDF_TAPE": str(repositories / "tape")}}}}
-    agent = {"backoff_s": 0.2, "backoff_max_s": 0.2}
+    scenarios = scenarios_of(request, Path(__file__).parent)
+    place = make_repositories(tmp_path_factory.mktemp("facilities"), scenarios)
+    tape = {"USDF": {"mover": {"tape": {"USDF_TAPE": str(place / "tape")}}}}
     ssh = machine.settings().model_dump(mode="json", exclude_none=True)
     return {
-        name: facility_info(
+        name: facility_at(
+            place,
             name,
             transport="ssh" if name in FAR else "local",
-            stacks={"demo": str(rubin_python)},
-            butlers={"main": str(repositories / name)},
-            settings={"agent": agent, "ssh": ssh, **tape.get(name, {})},
-            storage={"work": str(repositories), "scratch": "/no/such/place"},
+            settings={"ssh": ssh, **tape.get(name, {})},
+            storage={"work": str(place), "scratch": "/no/such/place"},
         )
         for name in FACILITIES
     }
@@ -105,8 +95,7 @@ async def agents(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Mapping[str, ButlerAgent]]:
     """The agents of the three facilities."""
-    host = FakeHost(tmp_path_factory.mktemp("agents"), facilities, transports=transports)
-    made = {name: ButlerAgentFactory().create(info, host) for name, info in facilities.items()}
+    made = agents_of(facilities, transports, tmp_path_factory.mktemp("agents"))
     yield made
     await asyncio.gather(*(agent.close() for agent in made.values()))
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 from far_machine import FarMachine
-from moving_setup import World
+from moving_setup import World, scenario
 
 from cmd_daemon.hooks import Check, DriverError, ErrorClass, FacilityInfo, Held, InputsRequest
 from cmd_daemon.testing import FakeHost, facility_info
@@ -14,10 +14,9 @@ from cmd_local.locating import ButlerLocator
 from cmd_local.probe import LocalProbe
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-KEPT = pytest.mark.parametrize("world", ["keep"], indirect=True)
 
 
-@KEPT
+@scenario("keep")
 @pytest.mark.parametrize("name", ["USDF", "FrDF"])
 async def test_a_look_at_a_facility(
     world: World, facilities: Mapping[str, FacilityInfo], name: str
@@ -57,7 +56,7 @@ async def test_a_look_at_a_facility_that_is_gone(far: FarMachine) -> None:
     await made.close()
 
 
-@KEPT
+@scenario("keep")
 async def test_a_look_at_an_agent_that_comes_back_or_never_does(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +90,7 @@ async def test_a_look_at_an_agent_that_comes_back_or_never_does(
     assert agent.deaths == 10**9 - 1, "a wrong configuration gets no better by asking again"
 
 
-@KEPT
+@scenario("keep")
 async def test_who_holds_which_inputs(world: World) -> None:
     def request(group: str, where: str, butler: str = "main") -> InputsRequest:
         return InputsRequest(group, butler, ("out/keep/make/g1",), ("zp",), where)
@@ -112,7 +111,7 @@ async def test_who_holds_which_inputs(world: World) -> None:
     assert agent.asked.count("held_inputs") == 2
 
 
-@KEPT
+@scenario("keep")
 async def test_an_agent_that_cannot_be_asked_is_named_with_the_reason(world: World) -> None:
     class Dead:
         async def call(self, op: str, args: object, timeout_s: float = 1.0) -> object:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from far_machine import FarMachine
-from moving_setup import THREE, World, books, counts
+from moving_setup import THREE, World, books, counts, scenario
 
 from cmd_daemon.hooks import ErrorClass
 from cmd_local.moving.manifest import manifest_id
@@ -15,10 +15,6 @@ from cmd_local.moving.routing import RoutingCarrier
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 KEEP = {"datasets": ["zp"], "at": "USDF"}
-
-
-def scenario(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("world", [name], indirect=True)
 
 
 class WatchedCarrier(RoutingCarrier):

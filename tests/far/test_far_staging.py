@@ -3,14 +3,14 @@
 from typing import Any
 
 import pytest
-from moving_setup import THREE, World, books, counts
+from moving_setup import THREE, World, books, counts, scenario
 
 from cmd_daemon.hooks import Refused
 from cmd_local.moving.routing import RoutingCarrier
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.parametrize("world", ["stage"], indirect=True),
+    scenario("stage"),
 ]
 
 STAGE: dict[str, Any] = {

@@ -8,16 +8,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cmd_daemon.hooks import FacilityInfo, JobKind, JobOrder, Outcome, Transport
-from cmd_daemon.testing import FakeHost
+import pytest
+from rubin_stack import ROOT, rubin_python
+
+from cmd_daemon.hooks import (
+    AgentFactory,
+    FacilityInfo,
+    JobKind,
+    JobOrder,
+    Outcome,
+    Transport,
+)
+from cmd_daemon.testing import FakeHost, facility_info
 from cmd_daemon.testing.driver_contract import outcomes, submitted
-from cmd_local.agent import ButlerAgent
+from cmd_local.agent import ButlerAgent, ButlerAgentFactory
 from cmd_local.moving.carrier import Carrier, SameMachineCarrier
 from cmd_local.moving.driver import MoverDriver
 from cmd_local.moving.manifest import manifest_id
 from cmd_local.moving.settings import MoverSettings
 
-ROOT = Path(__file__).resolve().parents[2]
 FACILITIES = ("USDF", "FrDF", "UKDF")
 KINDS = {
     "register": JobKind.REGISTER,
@@ -29,8 +38,9 @@ KINDS = {
 DEADLINE_S = 60.0
 
 
-def make_repositories(python: Path, directory: Path, scenarios: Sequence[str]) -> None:
-    """Make the repositories of the three facilities, with outputs for each scenario."""
+def make_repositories(directory: Path, scenarios: Sequence[str]) -> Path:
+    """Make the repositories of the three facilities below a directory, with outputs for each scenario;
+    the directory."""
     sky = ROOT / "examples" / "demo" / "sky" / "make_sky.py"
     seed = Path(__file__).with_name("seed_repositories.py")
     for program in (
@@ -38,13 +48,54 @@ def make_repositories(python: Path, directory: Path, scenarios: Sequence[str]) -
         [seed, directory, *scenarios],
     ):
         done = subprocess.run(
-            [str(python), *map(str, program)],
+            [str(rubin_python()), *map(str, program)],
             capture_output=True,
             text=True,
             timeout=100,
             check=False,
         )
         assert done.returncode == 0, done.stderr
+    return directory
+
+
+def facility_at(directory: Path, name: str, **told: Any) -> FacilityInfo:
+    """The configuration of a facility whose repository was made there; `settings` are its sections
+    besides the agent's."""
+    sections = {"agent": {"backoff_s": 0.2, "backoff_max_s": 0.2}, **told.pop("settings", {})}
+    return facility_info(
+        name,
+        stacks={"demo": str(rubin_python())},
+        butlers={"main": str(directory / name)},
+        settings=sections,
+        **told,
+    )
+
+
+def agents_of(
+    facilities: Mapping[str, FacilityInfo],
+    transports: Mapping[str, Transport],
+    state: Path,
+    factory: AgentFactory | None = None,
+) -> dict[str, Any]:
+    """The agents of the facilities, not yet started, by default `ButlerAgent`."""
+    host = FakeHost(state, facilities, transports=transports)
+    made = factory or ButlerAgentFactory()
+    return {name: made.create(info, host) for name, info in facilities.items()}
+
+
+def scenarios_of(request: pytest.FixtureRequest, folder: Path) -> list[str]:
+    """The scenarios that the chosen tests of a folder name."""
+    chosen = [
+        getattr(item, "callspec", None)
+        for item in request.session.items
+        if folder in item.path.parents
+    ]
+    return sorted({each.params["world"] for each in chosen if each and "world" in each.params})
+
+
+def scenario(name: str) -> pytest.MarkDecorator:
+    """Give the test's world this scenario."""
+    return pytest.mark.parametrize("world", [name], indirect=True)
 
 
 class WatchedAgent:

@@ -1,10 +1,12 @@
 """Make the three facilities' repositories for the tests, in the stack's Python.
 
-    python seed_repositories.py DIRECTORY SCENARIO...
+    python seed_repositories.py DIRECTORY SCENARIO[=VISIT,...]...
 
 DIRECTORY/FrDF has the smallest sky already. USDF becomes a copy of it, UKDF a repository that holds
-visits 1001 and 1002 only. For each scenario FrDF gets outputs of a group g1, UKDF of a group g2
-and USDF of a group g3 of the campaign's step `make`; g2 and g3 have data ids that g1 has too.
+visits 1001 and 1002 only. For each scenario FrDF gets outputs of a group g1, of visits 1001 to 1004 or of
+those that are named; UKDF of a group g2 and USDF of a group g3 of the campaign's step `make`; g2 and g3
+have data ids that g1 has too. A visit that the sky does not have becomes known at FrDF and USDF: if
+just one scenario names it, no other can have brought it to UKDF.
 """
 
 import shutil
@@ -39,8 +41,19 @@ def put(butler: Butler, scenario: str, group: str, visits: tuple[int, ...]) -> N
         butler.collections.redefine_chain(parent, [child])
 
 
+def know(butler: Butler, visits: set[int]) -> None:
+    """Write records of visits like the sky's first one."""
+    (like,) = butler.query_dimension_records("visit", instrument="DemoCam", visit=VISITS[0])
+    records = [{**like.toDict(), "id": visit, "name": f"demo_{visit}"} for visit in visits]
+    butler.registry.insertDimensionData("visit", *records)
+
+
 def main(directory: Path, scenarios: list[str]) -> None:
     """Do what the module's text says."""
+    named = {}
+    for scenario in scenarios:
+        name, _, visits = scenario.partition("=")
+        named[name] = tuple(int(each) for each in visits.split(",") if each) or VISITS
     shutil.copytree(directory / "FrDF", directory / "USDF")
     Butler.makeRepo(str(directory / "UKDF"))
     with (
@@ -60,8 +73,10 @@ def main(directory: Path, scenarios: list[str]) -> None:
                 butler.registry.registerDatasetType(
                     DatasetType(name, dimensions, "StructuredDataDict", universe=butler.dimensions)
                 )
-        for scenario in scenarios:
-            put(frdf, scenario, "g1", VISITS)
+        for butler in (frdf, usdf):
+            know(butler, {each for visits in named.values() for each in visits} - set(VISITS))
+        for scenario, visits in named.items():
+            put(frdf, scenario, "g1", visits)
             if scenario.startswith("gather"):
                 put(ukdf, scenario, "g2", (1001, 1002))
                 put(usdf, scenario, "g3", (1001,))

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from faulty_carriers import CorruptingCarrier, CountingCarrier
-from moving_setup import THREE, World, books, counts
+from moving_setup import THREE, World, books, counts, scenario
+from rubin_stack import rubin_python
 
 from cmd_daemon.hooks import ErrorClass
 
@@ -15,10 +16,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ZIPPED = {"rse": "USDF_TAPE", "bundle": "zip"}
 STAGES = ("bundle", "register", "transfer")
-
-
-def scenario(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("world", [name], indirect=True)
 
 
 def tape(world: World) -> Path:
@@ -33,7 +30,7 @@ def catalogue(world: World) -> list[dict[str, Any]]:
 
 @scenario("archive")
 async def test_many_small_files_become_few_big_ones_on_tape(
-    world: World, rubin_python: Path
+    world: World,
 ) -> None:
     driver = await world.driver()
     made, registered, stored = await world.move(driver, "archive", STAGES, **ZIPPED)
@@ -61,7 +58,7 @@ async def test_many_small_files_become_few_big_ones_on_tape(
         "print(r.id, b.get(r)['visit'], b.getURI(r).fragment.split('=')[0])\n"
     )
     usdf = world.facilities["USDF"].butlers["main"]
-    process = await output_of(str(rubin_python), "-c", code, usdf, str(zipped))
+    process = await output_of(str(rubin_python()), "-c", code, usdf, str(zipped))
     identity, visit, fragment = process.split()
     assert (visit, fragment) == ("1003", "zip-path")
     assert identity in here

@@ -1,15 +1,11 @@
 """Movements between real Butlers when nothing goes wrong, and what is no fault."""
 
 import pytest
-from moving_setup import THREE, World, books, counts
+from moving_setup import THREE, World, books, counts, scenario
 
 from cmd_daemon.hooks import ErrorClass, JobRef, Refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-def scenario(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("world", [name], indirect=True)
 
 
 @scenario("keep")

@@ -9,17 +9,13 @@ from pathlib import Path
 
 import pytest
 from faulty_carriers import CorruptingCarrier, CountingCarrier, FullCarrier, StallingCarrier
-from moving_setup import THREE, World, books, counts
+from moving_setup import THREE, World, books, counts, scenario
 
 from cmd_daemon.hooks import ErrorClass, JobRef, Phase
 from cmd_daemon.testing.driver_contract import outcomes, submitted, wait_until
 from cmd_local.moving.manifest import manifest_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-def scenario(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("world", [name], indirect=True)
 
 
 KEEP = {"datasets": ["zp"], "at": "USDF"}

@@ -14,7 +14,7 @@ from cmd_daemon.hooks import JobRef, Phase
 from cmd_panda.driver import PandaDriver
 from cmd_panda.records import TaskRecord
 from cmd_panda.sharing import Shared
-from cmd_rucio_butler.hints import Hints
+from cmd_rucio_butler.hints import StompHints
 from cmd_rucio_butler.settings import StompSettings
 
 RECORDED = Path(__file__).parent.parent / "panda_server" / "recordings" / "messages.jsonl"
@@ -31,9 +31,9 @@ async def driver(still: PandaPlace) -> AsyncIterator[PandaDriver]:
     await made.stop()
 
 
-def hints_of(shared: Shared) -> Hints:
+def hints_of(shared: Shared) -> StompHints:
     """As the shared server makes them, without a broker."""
-    return Hints(STOMP, asyncio.get_running_loop(), shared.wake, shared.heeds, "panda")
+    return StompHints(STOMP, asyncio.get_running_loop(), shared.wake, shared.heeds, "panda")
 
 
 async def heard(shared: Shared, bodies: list[Any]) -> int:

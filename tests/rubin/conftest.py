@@ -2,32 +2,20 @@
 agent.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stack_processes import ROOT, SKY, Agent, Facility, copy_facility
+from rubin_stack import rubin_python
+from stack_processes import SKY, Agent, Facility, copy_facility
 
 
 @pytest.fixture(scope="session")
-def rubin_python() -> Path:
-    """The Python with the Rubin stack (CMD_RUBIN_PYTHON, else .venv-rubin beside the sources)."""
-    python = Path(os.environ.get("CMD_RUBIN_PYTHON", ROOT / ".venv-rubin" / "bin" / "python"))
-    if not python.is_file():
-        pytest.fail(
-            f"{python} is not there: make it with `python3 -m venv .venv-rubin && "
-            ".venv-rubin/bin/pip install -r requirements-rubin.txt`, or set CMD_RUBIN_PYTHON"
-        )
-    return python
-
-
-@pytest.fixture(scope="session")
-def sky(rubin_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Facility:
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Facility:
     """The smallest sky: 2 tracts, 4 visits of 2 detectors. Not to be written to."""
     directory = tmp_path_factory.mktemp("sky")
     facility = Facility(
-        rubin_python, directory / "repo", directory / "truth.json", directory / "work"
+        rubin_python(), directory / "repo", directory / "truth.json", directory / "work"
     )
     made = facility.run(SKY / "make_sky.py", "--repo", facility.repo, "--small")
     assert made.returncode == 0, made.stderr

@@ -1,10 +1,12 @@
 """The tests in `live` need an installed Rucio server: they run only where they are asked for by path."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 LIVE = Path(__file__).parent / "live"
+sys.path.append(str(LIVE.parents[1] / "moving"))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

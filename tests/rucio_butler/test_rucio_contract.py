@@ -3,39 +3,20 @@
 What it does with Rucio is tested on a real one in `live`; here it is about orders and attempts.
 """
 
-import asyncio
-import itertools
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from quick_contract import QuickContract
 
-from cmd_daemon.hooks import DriverError, ErrorClass, JobKind, JobOrder
+from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_daemon.testing import FakeHost, facility_info
-from cmd_daemon.testing.driver_contract import DriverContract, outcomes, submitted
+from cmd_daemon.testing.driver_contract import outcomes, submitted
 from cmd_local.moving.settings import MoverSettings
 from cmd_rucio_butler.driver import RucioDriver, RucioDriverFactory
 from cmd_rucio_butler.plugin import cmd_register_agents, cmd_register_drivers
 from cmd_rucio_butler.settings import rucio_settings
-
-NUMBERS = itertools.count(1)
-
-
-class QuickAgent:
-    """Finds no collections; a question for one whose name begins with "never" has no answer."""
-
-    def __init__(self) -> None:
-        self.answered: Counter[str] = Counter()
-
-    async def call(self, op: str, args: Mapping[str, Any], timeout_s: float = 120.0) -> Any:
-        assert op == "collections", op
-        (name,) = args["names"]
-        if name.startswith("never"):
-            await asyncio.Event().wait()
-        self.answered[name] += 1
-        return {"collections": []}
 
 
 def section(directory: Path, **changes: Any) -> dict[str, Any]:
@@ -54,48 +35,14 @@ def section(directory: Path, **changes: Any) -> dict[str, Any]:
     }
 
 
-def order(prefix: str) -> JobOrder:
-    number = next(NUMBERS)
-    return JobOrder(
-        key=f"c/s/{prefix}{number}/keep-register#1",
-        campaign="c",
-        step="s",
-        group=f"{prefix}{number}",
-        job="keep-register",
-        attempt=1,
-        kind=JobKind.REGISTER,
-        facility="HERE",
-        butler="main",
-        params={"datasets": ["x"], "at": "HERE", "facilities": ["HERE"]},
-        output_chain=f"{prefix}{number}",
-        step_chain="out/s",
-    )
-
-
-class TestRucioContract(DriverContract):
-    exactly_once = False
-
-    @pytest.fixture(autouse=True)
-    def outside(self, tmp_path: Path) -> None:
-        self.agent = QuickAgent()
-        self.info = facility_info(butlers={"main": "r"}, settings={"rucio": section(tmp_path)})
-        self.host = FakeHost(tmp_path, {"HERE": self.info}, {"HERE": self.agent})
+class TestRucioContract(QuickContract):
+    def settings(self, directory: Path) -> Mapping[str, Any]:
+        return {"rucio": section(directory)}
 
     async def make_driver(self) -> RucioDriver:
         driver = RucioDriverFactory().create(self.info, rucio_settings(self.info), self.host)
         await driver.start()
         return driver
-
-    def orders(self, n: int) -> list[JobOrder]:
-        return [order("quick") for _ in range(n)]
-
-    def long_orders(self, n: int) -> list[JobOrder]:
-        return [order("never") for _ in range(n)]
-
-    def ledger(self) -> Mapping[str, int]:
-        return Counter(
-            {f"c/s/{name}/keep-register#1": n for name, n in self.agent.answered.items()}
-        )
 
     async def test_the_end_of_an_attempt_wakes_the_daemon(self) -> None:
         driver = await self.make_driver()

@@ -11,7 +11,7 @@ from cmd_daemon.hooks import DriverError, Held, InputsRequest
 from cmd_daemon.testing import FakeHost, facility_info
 from cmd_rucio_butler import inputs
 from cmd_rucio_butler.locator import RucioLocator
-from cmd_rucio_butler.server import Replica
+from cmd_rucio_butler.replicas import Replica
 from cmd_rucio_butler.settings import rucio_settings
 from cmd_rucio_butler.sharing import Servers
 

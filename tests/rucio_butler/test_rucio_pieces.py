@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quick_contract import order
 from rucio.common import exception
-from test_rucio_contract import order, section
+from test_rucio_contract import section
 
 from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_daemon.testing import FakeHost, facility_info
@@ -19,7 +20,7 @@ from cmd_rucio_butler import naming
 from cmd_rucio_butler.asking import RucioButlers
 from cmd_rucio_butler.declaring import Declarations, Declarer, Known
 from cmd_rucio_butler.faults import Kind, fault_of, kind_of
-from cmd_rucio_butler.hints import Hints
+from cmd_rucio_butler.hints import StompHints
 from cmd_rucio_butler.settings import RucioSettings, StompSettings, rucio_settings, settings_at
 
 LINK = Link("FrDF", "USDF")
@@ -125,7 +126,8 @@ async def test_hints_take_nothing_from_messages_but_that_something_happened() ->
         nonlocal woken
         woken += 1
 
-    hints = Hints(StompSettings(host="h", destination="/topic/x"), asyncio.get_running_loop(), wake)
+    broker = StompSettings(host="h", destination="/topic/x")
+    hints = StompHints(broker, asyncio.get_running_loop(), wake)
     done = json.dumps({"event_type": "transfer-done", "payload": {}})
     for body in (done, done, '{"event_type": "lost-and-found"}', "no JSON", "[]", ""):
         hints.take(body)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_rucio_contract import order, section
+from quick_contract import order
+from test_rucio_contract import section
 
 from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_daemon.testing import facility_info
 from cmd_local.moving.manifest import Link
 from cmd_local.moving.orders import movement_of
+from cmd_rucio_butler.commands import Wanted
 from cmd_rucio_butler.rules import RuleKeeper
 from cmd_rucio_butler.server import Rule, Unmoved
 from cmd_rucio_butler.settings import rucio_settings
@@ -60,12 +62,14 @@ class ScriptedServer:
         return [Unmoved("a/b", 4, "DESTINATION [28] no space")]
 
 
-def keeper(server: ScriptedServer, directory: Path, **changes: Any) -> RuleKeeper:
+def keeper(
+    server: ScriptedServer, directory: Path, wanted: Wanted | None = None, **changes: Any
+) -> RuleKeeper:
     fast = {"poll_s": 0.01, "boost_s": 0.0, **changes}
     settings = rucio_settings(facility_info(settings={"rucio": section(directory, **fast)}))
     watch = RuleWatch(server, settings.poll_s)  # type: ignore[arg-type]
     link = Link("FrDF", "USDF")
-    return RuleKeeper(movement_of(order("q")), link, server, watch, settings)  # type: ignore[arg-type]
+    return RuleKeeper(movement_of(order("q")), link, server, watch, settings, wanted)  # type: ignore[arg-type]
 
 
 def no_one(rule: Rule) -> None:

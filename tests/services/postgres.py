@@ -77,7 +77,9 @@ class Postgres:
     def restore(self, template: Path) -> None:
         """Unpack a saved cluster and start it."""
         with tarfile.open(template) as archive:
-            archive.extractall(self._home, filter="tar")
+            archive.extractall(
+                self._home
+            )  # our own archive; Debian's Python 3.11.2 knows no filter
         for path in (self._data, *self._data.rglob("*")):
             if self._account:
                 shutil.chown(path, *self._account)

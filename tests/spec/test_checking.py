@@ -166,6 +166,11 @@ CASES: dict[str, tuple[str, list[str]]] = {
          "toy.yaml:7:50: steps.a.keep.at: there is no facility 'USFD' (did you mean 'USDF'?)",
          "toy.yaml:7:66: steps.a.discard: must not be empty"],
     ),
+    "existing inputs": (
+        "steps:\n  a: {pipeline: p, stage: {datasets: [raw], existing: {raws: 'raw:x'}}}\n",
+        ["toy.yaml:7:56: steps.a.stage.existing.raws: 'raws' is none of the stage's dataset types "
+         "(add it to 'datasets', which has raw)"],
+    ),
     "parameters": (
         "parameters:\n  TRACT:\n  TRACTS: [1, 2]\n  bad-name: 1\n  M: {a: 1}\n"
         "where: skymap = '${SKYMAP}' AND tract = ${TRACT}\n"

@@ -66,11 +66,12 @@ class MoverDriver:
         self._settings = settings
         self._host = host
         self._carrier = carrier
-        root = host.state_dir / NAME
-        self._orders = OrderStore(root / "orders" / facility.name)
-        self._manifests = Manifests(root / "manifests")
+        self._orders = OrderStore(host.state_dir / self.name / "orders" / facility.name)
+        # One place for all drivers that move: a purge by any of them knows what any has verified.
+        self._manifests = Manifests(host.state_dir / NAME / "manifests")
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._meters: dict[str, Meter] = {}
+        self._ending: set[str] = set()
 
     async def start(self) -> None:
         """Make the directories and drop orders older than `keep_days`."""
@@ -100,7 +101,7 @@ class MoverDriver:
 
     async def _submit(self, order: JobOrder) -> Accepted | Refused:
         try:
-            movement_of(order)
+            self._check(movement_of(order))
         except BadOrder as error:
             return Refused(order.key, ErrorClass.PERMANENT, str(error))
         if order.butler not in self._facility.butlers:
@@ -120,9 +121,17 @@ class MoverDriver:
         self._begin(ref)
         return Accepted(order.key, ref)
 
+    def _check(self, movement: Movement) -> None:
+        """Raises BadOrder for what this driver cannot do."""
+        if movement.existing:
+            raise BadOrder(
+                f"{movement.group}: the driver '{self.name}' knows no datasets outside the Butlers: let "
+                "another driver do the stage, or leave out its 'existing'"
+            )
+
     def _begin(self, ref: str) -> None:
         """Do the order unless it is done or being done."""
-        if ref in self._tasks:
+        if ref in self._tasks or ref in self._ending:
             return
         record = self._orders.record(ref)
         if record is not None and "outcome" not in record:
@@ -226,15 +235,30 @@ class MoverDriver:
 
     async def cancel(self, refs: Sequence[JobRef]) -> Sequence[CancelAnswer]:
         """Stop; what has been moved by now stays where it is."""
-        for ref in refs:
-            task = self._tasks.get(ref.ref)
+        return [await self._cancel(ref) for ref in refs]
+
+    async def _cancel(self, asked: JobRef) -> CancelAnswer:
+        task = self._tasks.get(asked.ref)
+        words = ""
+        self._ending.add(asked.ref)  # a look meanwhile must not go on with it
+        try:
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
-            if self._record(ref) is not None:
+            record = self._record(asked)
+            if record is not None and "outcome" not in record:
+                words = await self._let_go(movement_of(self._orders.order(record)))
                 told = {"ok": False, "message": "cancelled"}
-                await asyncio.to_thread(self._orders.end, ref.ref, told)
-        return [CancelAnswer(ref.key, done=True) for ref in refs]
+                await asyncio.to_thread(self._orders.end, asked.ref, told)
+        finally:
+            self._ending.discard(asked.ref)
+        self._tasks.pop(asked.ref, None)
+        self._meters.pop(asked.ref, None)
+        return CancelAnswer(asked.key, done=True, message=words)
+
+    async def _let_go(self, movement: Movement) -> str:
+        """Let go of what a stopped attempt holds outside; in words what cannot be."""
+        return ""
 
     async def inspect(self, ref: JobRef) -> Sequence[Part]:
         """The books, one part for each source, destination and dataset type."""

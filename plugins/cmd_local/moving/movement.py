@@ -52,7 +52,7 @@ class Mover:
     async def register(self) -> dict[str, Any]:
         """Write the manifest anew; the fields of an outcome. Raises DriverError, OSError."""
         self._meter.start("asking the sources", 0)
-        manifest = await make_manifest(self._movement, self._butlers)
+        manifest = await self._plan()
         await self._manifests.keep(manifest)
         books = Books(manifest, Stage.MADE)
         count = sum(len(link.expected()) for link in manifest.links)
@@ -85,9 +85,12 @@ class Mover:
     async def _manifest(self) -> Manifest:
         manifest = await self._manifests.load(self._movement.manifest_id())
         if manifest is None:
-            manifest = await make_manifest(self._movement, self._butlers)
+            manifest = await self._plan()
             await self._manifests.keep(manifest)
         return manifest
+
+    async def _plan(self) -> Manifest:
+        return await make_manifest(self._movement, self._butlers)
 
     async def _bring(self, manifest: Manifest, books: Books) -> None:
         """See how far each dataset is and send what is not there."""
@@ -103,7 +106,7 @@ class Mover:
         """One link's share of `_bring`; one facility that cannot be asked stops no other link."""
         items = link.expected()
         try:
-            missing = await self._butlers.missing(link.destination, [i.uuid for i in items])
+            missing = await self._missing(link, items)
             for item in items:
                 if item.uuid not in missing:
                     books.reached(link, item, Stage.INGESTED)
@@ -135,6 +138,10 @@ class Mover:
             for path, item in parcels.items()
         ):
             note(books, link, parcels[sent.parcel.path], sent)
+
+    async def _missing(self, link: Link, items: Sequence[Item]) -> dict[str, str]:
+        """See `Butlers.missing`, at the link's destination."""
+        return await self._butlers.missing(link.destination, [item.uuid for item in items])
 
     async def _look_again(self, link: Link, items: Sequence[Item]) -> None:
         """Look again for files that were not there, or not read, when the manifest was made."""
@@ -198,7 +205,7 @@ class Mover:
     async def _verify(self, link: Link, books: Books) -> None:
         """Count by UUID at the destination, whatever anybody has said before."""
         items = link.expected()
-        missing = await self._butlers.missing(link.destination, [item.uuid for item in items])
+        missing = await self._missing(link, items)
         for item in items:
             if item.uuid not in missing:
                 books.reached(link, item, Stage.INGESTED)

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,9 +38,9 @@ class Movement:
 
     `name` is stage, gather, scatter, keep, archive or purge. `facilities` are all of the campaign,
     `collections` those to search at the sources, `datasets` the dataset types (None: all but those
-    of `without`), `where` the data query that narrows a stage, `runs` the group's own RUN
-    collections. `at` is where a keep goes, `rse` where an archive goes, `closed` the movements whose
-    books must be closed before a purge.
+    of `without`), `where` the data query that narrows a stage, `existing` patterns of names of datasets
+    outside that hold its types. `runs` are the group's own RUN collections. `at` is where a keep goes,
+    `rse` where an archive goes, `closed` the movements whose books must be closed before a purge.
     """
 
     order: JobOrder
@@ -56,6 +57,7 @@ class Movement:
     bundle: str | None = None
     closed: tuple[str, ...] = ()
     where: str = ""
+    existing: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def facility(self) -> str:
@@ -135,6 +137,7 @@ def movement_of(order: JobOrder) -> Movement:
         bundle=params.get("bundle"),
         closed=_texts(params, "closed"),
         where=order.where if name == "stage" else "",
+        existing=_patterns(params, "existing") if name == "stage" else {},
     )
 
 
@@ -145,12 +148,20 @@ def _texts(params: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _patterns(params: Mapping[str, Any], name: str) -> dict[str, str]:
+    value = params.get(name) or {}
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value.values()):
+        raise BadOrder(f"'{name}' must be dataset types with a pattern each, not {value!r}")
+    return dict(value)
+
+
 class OrderStore:
     """Accepted orders and their outcomes, one small file each, in the daemon's state directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._keeping = asyncio.Lock()
+        self._changing = threading.Lock()
 
     def prepare(self, keep_s: float) -> None:
         """Make the directory and drop what is older than this many seconds. Raises OSError."""
@@ -185,7 +196,7 @@ class OrderStore:
             return [self._path(self.ref(key)).exists() for key in keys]
 
     def record(self, ref: str) -> dict[str, Any] | None:
-        """{"order", "outcome" when it is over} of an order, or None."""
+        """{"order", "wanted" by commands, "outcome" when it is over} of an order, or None."""
         return read_json(self._path(ref))
 
     def order(self, record: Mapping[str, Any]) -> JobOrder:
@@ -198,6 +209,14 @@ class OrderStore:
 
     def end(self, ref: str, outcome: Mapping[str, Any]) -> None:
         """Write down an outcome unless there is one. Raises OSError."""
-        record = self.record(ref)
-        if record is not None and "outcome" not in record:
-            write_durably(self._path(ref), json.dumps({**record, "outcome": dict(outcome)}))
+        self._change(ref, outcome=dict(outcome))
+
+    def command(self, ref: str, wanted: Mapping[str, Any]) -> None:
+        """Write down what is wanted of an order that has no outcome. Raises OSError."""
+        self._change(ref, wanted=dict(wanted))
+
+    def _change(self, ref: str, **fields: Any) -> None:
+        with self._changing:  # each is called in a thread
+            record = self.record(ref)
+            if record is not None and "outcome" not in record:
+                write_durably(self._path(ref), json.dumps({**record, **fields}))

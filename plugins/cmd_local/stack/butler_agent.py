@@ -4,8 +4,8 @@
 
 It is started with the Python of a facility's stack and needs nothing but that stack, the standard
 library and the other files of its program beside it (`agent_requests.py`, `agent_inputs.py`,
-`butler_moving.py`); it may run on another machine than the daemon. It speaks JSON, one object per
-line: requests on standard input, answers on standard output.
+`butler_datasets.py`, `butler_moving.py`); it may run on another machine than the daemon. It speaks
+JSON, one object per line: requests on standard input, answers on standard output.
 
     -> {"id": 7, "op": "count_datasets", "args": {"repo": "main", "collections": ["u/x"], "types":
     ["raw"]}} <- {"id": 7, "ok": true, "result": {...}} <- {"id": 7, "ok": false, "error": {"class":

@@ -6,7 +6,6 @@ are described where they leave and taken in where they have arrived. Every opera
 repeated: what is there already is told and left as it is.
 """
 
-import hashlib
 import io
 import json
 import shutil
@@ -18,11 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from agent_requests import Arguments, Repositories, RequestError
+from butler_datasets import (
+    datastore_root,
+    describe_ref,
+    describe_type,
+    file_at,
+    known_of,
+    reason_of,
+    sha256_of,
+    uris_of,
+    visits_of,
+)
 
 ARRIVING = ".arriving"
 """Directory below a datastore's root where files wait to be taken in, on the datastore's own disk."""
 
-READ_BYTES = 1024 * 1024
 ANSWER_READ_BYTES = 1024**3
 """Bytes of files read for one answer, so that it comes within a caller's deadline."""
 
@@ -47,6 +56,7 @@ def describe_datasets(repositories: Repositories, arguments: Arguments) -> dict[
     missing: list[dict[str, str]] = []
     types: dict[str, dict[str, Any]] = {}
     refs = {ref.id: ref for ref in butler.get_many_datasets(wanted)} if wanted else {}
+    uris = uris_of(butler, refs.values())
     read = 0
     left: list[str] = []
     for identity in wanted:
@@ -60,7 +70,7 @@ def describe_datasets(repositories: Repositories, arguments: Arguments) -> dict[
         types.setdefault(ref.datasetType.name, describe_type(ref.datasetType))
         item: dict[str, Any] = describe_ref(ref)
         try:
-            path = file_of(butler, ref)
+            path = file_at(uris.get(identity))
             item["file"], item["size"] = str(path), path.stat().st_size
             item["sha256"] = sha256_of(path) if checksum else None
             read += item["size"] if checksum else 0
@@ -110,7 +120,8 @@ def export_dimensions(repositories: Repositories, arguments: Arguments) -> dict[
     data_ids = {ref.dataId for ref in butler.get_many_datasets(wanted)} if wanted else set()
     if not data_ids:
         return {"records": ""}
-    expanded = [butler.registry.expandDataId(data_id) for data_id in data_ids]
+    known = known_of(butler, data_ids)
+    expanded = [known.get(each) or butler.registry.expandDataId(each) for each in data_ids]
     expanded += visits_of(butler, data_ids)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "dimensions.yaml"
@@ -157,20 +168,10 @@ def ingest_datasets(repositories: Repositories, arguments: Arguments) -> dict[st
     items = arguments.objects("datasets")
     arguments.finish()
     butler = repositories.get(label, writeable=True)
-    rejected: list[dict[str, str]] = []
-    types, refused = register_types(butler, definitions)
-    refs: dict[uuid.UUID, tuple[Any, str]] = {}
-    for item in items:
-        problem = refused.get(item["type"])
-        if problem is None:
-            try:
-                refs[uuid.UUID(item["uuid"])] = (make_ref(butler, types, item), item["file"])
-            except RequestError as error:
-                problem = str(error)
-        if problem is not None:
-            rejected.append({"uuid": item["uuid"], "reason": problem, "class": "Permanent"})
-    existing = existing_uuids(butler, refs)
-    fresh = {key: value for key, value in refs.items() if key not in existing}
+    refs, rejected = make_refs(butler, definitions, items)
+    existing = set(existing_uuids(butler, refs))
+    files = {uuid.UUID(item["uuid"]): item["file"] for item in items}
+    fresh = {key: (ref, files[key]) for key, ref in refs.items() if key not in existing}
     register_runs(butler, {ref.run for ref, _ in fresh.values()})
     failures = take_in(butler, list(fresh.values()))
     rejected += [{"uuid": str(key), **failure} for key, failure in failures.items()]
@@ -244,12 +245,13 @@ def prune_datasets(repositories: Repositories, arguments: Arguments) -> dict[str
         except MissingDatasetTypeError:
             continue
     chosen = sorted(refs, key=lambda ref: ref.id)[:limit]
+    uris = uris_of(butler, chosen)
     pruned: dict[str, dict[str, int]] = {}
     for ref in chosen:
         entry = pruned.setdefault(ref.datasetType.name, {"count": 0, "bytes": 0})
         entry["count"] += 1
         try:
-            entry["bytes"] += file_of(butler, ref).stat().st_size
+            entry["bytes"] += file_at(uris.get(ref.id)).stat().st_size
         except (RequestError, OSError):
             continue  # its file is gone already: nothing is freed
     butler.pruneDatasets(chosen, disassociate=True, unstore=True, purge=True)
@@ -276,86 +278,6 @@ def uuids_of(arguments: Arguments, operation: str) -> list[uuid.UUID]:
         raise RequestError(f"{operation}: {error}") from error
 
 
-def describe_ref(ref: Any) -> dict[str, Any]:
-    """Return what identifies a dataset at any Butler."""
-    return {
-        "uuid": str(ref.id),
-        "type": ref.datasetType.name,
-        "data_id": dict(ref.dataId.required),
-        "run": ref.run,
-    }
-
-
-def describe_type(dataset_type: Any) -> dict[str, Any]:
-    """Return what defines a dataset type at any Butler."""
-    return {
-        "dimensions": list(dataset_type.dimensions.required),
-        "storage_class": dataset_type.storageClass_name,
-        "is_calibration": dataset_type.isCalibration(),
-    }
-
-
-def file_of(butler: Any, ref: Any) -> Path:
-    """Return the one file of a dataset on this machine's disks; RequestError says why there is none."""
-    try:
-        uris = butler.getURIs(ref)
-    except (FileNotFoundError, LookupError) as error:
-        raise RequestError("the Butler has no file of it") from error
-    if uris.primaryURI is None:
-        raise RequestError("it is stored as several files, which are not moved one by one")
-    if uris.primaryURI.fragment:
-        raise RequestError("it is stored inside a zip file, which is not moved in part")
-    if not uris.primaryURI.isLocal:
-        raise RequestError(f"it is stored at {uris.primaryURI}, not on a disk")
-    path = Path(uris.primaryURI.ospath)
-    if not path.is_file():
-        raise RequestError(f"its file is lost: {path}")
-    return path
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as source:
-        while data := source.read(READ_BYTES):
-            digest.update(data)
-    return digest.hexdigest()
-
-
-def visits_of(butler: Any, data_ids: Iterable[Any]) -> list[Any]:
-    """Return the data ids of the visits that exposures belong to, with their detectors."""
-    exposures = [each for each in data_ids if "exposure" in each and "visit" not in each]
-    names = ["exposure", "visit"]
-    if any("detector" in each for each in exposures):
-        names.append("detector")
-    found: dict[Any, None] = {}
-    for number in sorted({(each["instrument"], each["exposure"]) for each in exposures}):
-        ids = butler.query_data_ids(
-            names,
-            instrument=number[0],
-            exposure=number[1],
-            with_dimension_records=True,
-            explain=False,
-            limit=None,
-        )
-        found.update(dict.fromkeys(ids))
-    return list(found)
-
-
-def reason_of(error: BaseException) -> str:
-    """Return an error in words, on one line."""
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words[:500]
-
-
-def datastore_root(butler: Any, label: str) -> Path:
-    """Return the directory of the repository's first datastore on a disk."""
-    for root in butler.get_datastore_roots().values():
-        if root is not None and root.isLocal:
-            return Path(root.ospath)
-    raise RequestError(f"repository {label!r} has no datastore on a disk of this machine")
-
-
 def register_types(
     butler: Any, definitions: list[dict[str, Any]]
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -380,22 +302,45 @@ def register_types(
     return types, refused
 
 
-def make_ref(butler: Any, types: dict[str, Any], item: dict[str, Any]) -> Any:
-    """Return the dataset's reference; RequestError if the Butler does not hold its data id."""
+def make_refs(
+    butler: Any, definitions: list[dict[str, Any]], items: list[dict[str, Any]]
+) -> tuple[dict[uuid.UUID, Any], list[dict[str, str]]]:
+    """Make the dataset types known; return the items' references by UUID, and those {"uuid", "reason",
+    "class"} that cannot be taken in because of their types or because the Butler does not hold their
+    data ids.
+    """
     from lsst.daf.butler import ButlerUserError, DataCoordinate, DatasetRef
 
-    dataset_type = types[item["type"]]
-    data_id = DataCoordinate.standardize(
-        item["data_id"], dimensions=dataset_type.dimensions, universe=butler.dimensions
-    )
-    try:
-        data_id = butler.registry.expandDataId(data_id)
-    except (ButlerUserError, LookupError, ValueError) as error:
-        values = ", ".join(f"{name} {value}" for name, value in item["data_id"].items())
-        raise RequestError(
-            f"the receiving Butler does not hold {values} ({reason_of(error)})"
-        ) from error
-    return DatasetRef(dataset_type, data_id, run=item["run"], id=uuid.UUID(item["uuid"]))
+    types, refused = register_types(butler, definitions)
+    problems = {item["uuid"]: refused[item["type"]] for item in items if item["type"] in refused}
+    data_ids = {
+        item["uuid"]: DataCoordinate.standardize(
+            item["data_id"],
+            dimensions=types[item["type"]].dimensions,
+            universe=butler.dimensions,
+        )
+        for item in items
+        if item["uuid"] not in problems
+    }
+    known = known_of(butler, data_ids.values())
+    refs: dict[uuid.UUID, Any] = {}
+    for item in items:
+        if item["uuid"] in problems:
+            continue
+        data_id = data_ids[item["uuid"]]
+        try:
+            data_id = known.get(data_id) or butler.registry.expandDataId(data_id)
+        except (ButlerUserError, LookupError, ValueError) as error:
+            values = ", ".join(f"{name} {value}" for name, value in item["data_id"].items())
+            problems[item["uuid"]] = (
+                f"the receiving Butler does not hold {values} ({reason_of(error)})"
+            )
+            continue
+        identity = uuid.UUID(item["uuid"])
+        refs[identity] = DatasetRef(types[item["type"]], data_id, run=item["run"], id=identity)
+    return refs, [
+        {"uuid": each, "reason": reason, "class": "Permanent"} for each, reason in problems.items()
+    ]
 
 
 def existing_uuids(butler: Any, wanted: Iterable[uuid.UUID]) -> list[uuid.UUID]:

@@ -9,8 +9,10 @@ from services.processes import Process, SiteError, free_port, listens
 
 from rucio_site.rest import ask
 
-# The reaper: in production it never touches the storage that Butlers own, whatever expires.
-RESTING = ("reaper",)
+# The reaper: in production it never touches the storage that Butlers own, whatever expires. The others
+# have nothing to do here (no subscriptions, staging, lifetimes of datasets or quotas) but take a third
+# of a round's work.
+RESTING = ("reaper", "transmogrifier", "stager", "undertaker", "abacus-account", "abacus-rse")
 
 
 class Daemons:

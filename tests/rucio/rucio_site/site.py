@@ -95,6 +95,7 @@ class Site:
             self.daemons.process.spawn()
             for part in (self.transfers, self.broker, self.server, self.daemons):
                 part.process.wait()
+            self.daemons.off()
             client = self.client()
             add_rses(client, self.roots, self.transfers.url)
             add_scope(client, SCOPE)

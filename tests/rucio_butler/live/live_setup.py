@@ -1,16 +1,18 @@
 """Three facilities whose Butlers lie below the storage elements of a real Rucio."""
 
 import asyncio
-import os
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from moving_setup import FACILITIES, ROOT, World, make_repositories
+from moving_setup import FACILITIES, World, agents_of, facility_at, make_repositories
 from rucio_site import SCOPE, Site
 
 from cmd_daemon.hooks import FacilityInfo
-from cmd_daemon.testing import FakeHost, facility_info
+from cmd_daemon.testing import FakeHost
 from cmd_local.agent import ButlerAgent
 from cmd_local.moving.carrier import Carrier, SameMachineCarrier
 from cmd_local.transport import LocalTransport
@@ -22,17 +24,19 @@ SCENARIO_OF_CONTRACT = "contract"
 DISK = {"USDF": "USDF_DISK", "FrDF": "FRDF_DISK", "UKDF": "UKDF_DISK"}
 
 
-def rubin_python() -> Path:
-    """The Python with the Rubin stack (CMD_RUBIN_PYTHON, else .venv-rubin beside the sources)."""
-    return Path(os.environ.get("CMD_RUBIN_PYTHON", ROOT / ".venv-rubin" / "bin" / "python"))
+def roots_of(directory: Path) -> dict[str, Path]:
+    """The roots of the RSEs' directories, which are made."""
+    roots = {rse: directory / "rse" / facility for facility, rse in DISK.items()}
+    for root in roots.values():
+        root.mkdir(parents=True, exist_ok=True)
+    return roots
 
 
 def make_places(directory: Path, scenarios: Sequence[str]) -> None:
     """Make the repositories; each is its scope's directory below the root of an RSE."""
-    make_repositories(rubin_python(), directory, scenarios)
-    for facility in FACILITIES:
-        root = directory / "rse" / facility
-        root.mkdir(parents=True)
+    make_repositories(directory, scenarios)
+    for rse, root in roots_of(directory).items():
+        facility = next(name for name, disk in DISK.items() if disk == rse)
         (root / SCOPE).symlink_to(directory / facility)
 
 
@@ -56,24 +60,58 @@ def facilities_of(directory: Path, site: Site) -> dict[str, FacilityInfo]:
         "patience_s": 60.0,
     }
     return {
-        name: facility_info(
-            name,
-            stacks={"demo": str(rubin_python())},
-            butlers={"main": str(directory / name)},
-            settings={
-                "agent": {"backoff_s": 0.2, "backoff_max_s": 0.2},
-                "rucio": {**section, "rse": DISK[name]},
-            },
-        )
+        name: facility_at(directory, name, settings={"rucio": {**section, "rse": DISK[name]}})
         for name in FACILITIES
     }
 
 
-def agents_of(facilities: Mapping[str, FacilityInfo], state: Path) -> dict[str, ButlerAgent]:
-    """The agents of the facilities."""
-    transports = {name: LocalTransport(name, state) for name in facilities}
-    host = FakeHost(state, facilities, transports=transports)
-    return {name: RucioAgentFactory().create(info, host) for name, info in facilities.items()}
+class AgentElsewhere:
+    """An agent that lives in the loop of another thread: tests with loops of their own share it."""
+
+    def __init__(self, agent: ButlerAgent, loop: asyncio.AbstractEventLoop) -> None:
+        self._agent = agent
+        self._loop = loop
+
+    async def call(self, op: str, args: Mapping[str, Any], timeout_s: float = 120.0) -> Any:
+        """See `Agent`."""
+        question = self._agent.call(op, args, timeout_s)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(question, self._loop))
+
+
+class Agents:
+    """The agents of the facilities in a thread of their own, as a context."""
+
+    def __init__(self, facilities: Mapping[str, FacilityInfo], state: Path) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        transports = {name: LocalTransport(name, state) for name in facilities}
+        self._made = agents_of(facilities, transports, state, RucioAgentFactory())
+        self.by_name = {
+            name: AgentElsewhere(agent, self._loop) for name, agent in self._made.items()
+        }
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        # Their imports take seconds, so all of them at once.
+        starts = [self._do(agent.call("ping", {})) for agent in self._made.values()]
+        for each in starts:
+            each.result(60)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for agent in self._made.values():
+            self._do(agent.close()).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
 async def eventually(true: Callable[[], object], deadline_s: float = 60.0) -> None:
@@ -92,7 +130,7 @@ class LiveWorld(World):
         scenario: str,
         state: Path,
         facilities: Mapping[str, FacilityInfo],
-        agents: Mapping[str, ButlerAgent],
+        agents: Mapping[str, AgentElsewhere],
         site: Site,
     ) -> None:
         super().__init__(scenario, state, facilities, agents)

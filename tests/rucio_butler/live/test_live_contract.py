@@ -4,54 +4,22 @@ The orders are transfers of the same few files under groups of their own: each h
 rule in Rucio, which is the ledger. Long ones are of files that the transfer service holds back.
 """
 
-import asyncio
 import itertools
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from live_setup import SCENARIO_OF_CONTRACT as SCENARIO
-from live_setup import agents_of
+from live_setup import AgentElsewhere
 from rucio_site import SCOPE, Site
 
-from cmd_daemon.hooks import Agent, FacilityInfo, JobKind, JobOrder
+from cmd_daemon.hooks import FacilityInfo, JobKind, JobOrder
 from cmd_daemon.testing import FakeHost
 from cmd_daemon.testing.driver_contract import DriverContract
 from cmd_rucio_butler.driver import RucioDriver, RucioDriverFactory
 from cmd_rucio_butler.settings import rucio_settings
 
 NUMBERS = itertools.count(1)
-
-
-class FromElsewhere:
-    """An agent that lives in the loop of another thread, for tests with loops of their own."""
-
-    def __init__(self, agent: Agent, loop: asyncio.AbstractEventLoop) -> None:
-        self._agent = agent
-        self._loop = loop
-
-    async def call(self, op: str, args: Mapping[str, Any], timeout_s: float = 120.0) -> Any:
-        question = self._agent.call(op, args, timeout_s)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(question, self._loop))
-
-
-@pytest.fixture(scope="module")
-def elsewhere(
-    facilities: Mapping[str, FacilityInfo], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mapping[str, FromElsewhere]]:
-    """The agents of the facilities, in a thread of their own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    made = agents_of(facilities, tmp_path_factory.mktemp("elsewhere"))
-    yield {name: FromElsewhere(agent, loop) for name, agent in made.items()}
-    for agent in made.values():
-        asyncio.run_coroutine_threadsafe(agent.close(), loop).result(30)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +61,11 @@ class TestLiveContract(DriverContract):
         tmp_path: Path,
         holding: Site,
         facilities: Mapping[str, FacilityInfo],
-        elsewhere: Mapping[str, FromElsewhere],
+        agents: Mapping[str, AgentElsewhere],
     ) -> None:
         self.client = holding.client()
         self.info = facilities["FrDF"]
-        self.host = FakeHost(tmp_path, facilities, elsewhere)
+        self.host = FakeHost(tmp_path, facilities, agents)
         self.made: list[str] = []
 
     async def make_driver(self) -> RucioDriver:

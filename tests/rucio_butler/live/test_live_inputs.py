@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from live_setup import LiveWorld, eventually
-from moving_setup import THREE, books, counts
+from moving_setup import THREE, books, counts, scenario
 from rucio_site import SCOPE
 
 from cmd_daemon.hooks import Held, InputsRequest
@@ -17,7 +17,7 @@ WHERE = "instrument = 'DemoCam' AND visit IN (1001, 1003)"
 ALL = ("USDF", "FrDF", "UKDF")
 
 
-@pytest.mark.parametrize("world", ["inputs"], indirect=True)
+@scenario("inputs")
 async def test_inputs_are_found_by_their_datasets_and_staged_without_a_second_copy(
     world: LiveWorld,
 ) -> None:
@@ -57,7 +57,8 @@ async def test_inputs_are_found_by_their_datasets_and_staged_without_a_second_co
     report = await RucioProbe().look(linked, world.host)
     assert ([each.ok for each in report.checks], report.backlog) == ([True], {"FrDF": 0})
 
-    # What somebody else's rule has brought needs no transfer any more, only the ingest.
+    # What somebody else's rule has brought needs no transfer any more, only the ingest; the chains that
+    # lead to it come along.
     *_, taken = await world.move(
         await world.driver("UKDF"),
         "stage",
@@ -69,6 +70,11 @@ async def test_inputs_are_found_by_their_datasets_and_staged_without_a_second_co
         where=WHERE,
     )
     assert taken.ok, taken.message
-    assert counts(books(taken)["FrDF", "UKDF", "zp"]) == (2, 2, 2, 2)
-    staged = world.names("Dataset/inputs/next/g1/FrDF/stage")
-    assert staged == sorted(files), "the same files, not others of the same content"
+    assert counts(books(taken)["Rucio", "UKDF", "zp"]) == (2, 2, 2, 2)
+    there = await world.listed("UKDF", "out/inputs/make", ["zp"])
+    assert [each["data_id"]["visit"] for each in there] == [1001, 1003]
+    still = [
+        rule for did in dids for rule in world.client.list_did_rules(did["scope"], did["name"])
+    ]
+    assert [rule["id"] for rule in still] == list(rules), "the same rules, and still that person's"
+    assert [rule["comments"] for rule in still] == [None, None]

@@ -4,17 +4,13 @@ import json
 
 import pytest
 from live_setup import LiveWorld, eventually
-from moving_setup import THREE, books, counts
+from moving_setup import THREE, books, counts, scenario
 from rucio_site import SCOPE
 
 from cmd_daemon.hooks import JobRef, Phase
 from cmd_daemon.testing.driver_contract import outcomes, submitted
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
-
-
-def scenario(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("world", [name], indirect=True)
 
 
 @scenario("keep")

@@ -2,14 +2,10 @@
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "demo"))
-
 from chain_process import FACILITIES, Chain, moving
 
 HOME, FAR = "USDF", "UKDF"
