@@ -23,6 +23,7 @@ from .commands import (
     moving,
     progress,
     scripts,
+    top,
     web,
 )
 
@@ -80,6 +81,7 @@ _FAMILIES = (
     facilities,
     scripts,
     daemon,
+    top,
     web,
 )
 for _family in _FAMILIES:

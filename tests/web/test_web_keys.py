@@ -57,7 +57,9 @@ def test_a_chosen_line_stays_chosen_when_the_page_changes(
     page: Browser, house: WebHouse, names: dict[str, str]
 ) -> None:
     page.open(names["step"])
-    lines = "return [...document.querySelectorAll('[data-row]')].findIndex(e => e.closest('#groups'))"
+    lines = (
+        "return [...document.querySelectorAll('[data-row]')].findIndex(e => e.closest('#groups'))"
+    )
     for _ in range(page.script(lines) + 2):
         page.press("j")
     page.press("x")
