@@ -9,14 +9,14 @@ RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo demo-rucio serve demo-small test check test-arc test-chain test-rucio bench bench-rucio proto rubin rucio clean
+.PHONY: help demo demo-rucio serve demo-small test check test-arc test-chain test-rucio test-web bench bench-rucio proto rubin rucio clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.daemon: pyproject.toml proto/build_hook.py $(wildcard proto/cmd_api/v1/*.proto)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[ssh]'
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[ssh,web]'
 	@touch $@
 
 .venv/.dev: .venv/.daemon
@@ -68,6 +68,9 @@ test-chain: .venv/.dev $(RUBIN)/.stack  ## more faults of the full chain, end to
 
 test-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## a real Rucio from nothing: server, daemons, transfers, messages
 	$(PYTEST) tests/rucio tests/rucio_butler/live
+
+test-web: .venv/.dev  ## the dashboard in a headless Chromium of Debian (root installs it, three minutes)
+	$(PYTEST) tests/web/browser_*.py
 
 bench: .venv/.dev  ## speed and memory, as a table and in build/bench.json
 	$(BIN)/python tests/bench/run.py
