@@ -9,14 +9,14 @@ RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo demo-rucio demo-panda serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-rucio test-panda bench bench-databases bench-rucio proto rubin rucio clean
+.PHONY: help demo demo-rucio demo-panda serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-rucio test-panda test-web bench bench-databases bench-rucio proto rubin rucio clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.daemon: pyproject.toml proto/build_hook.py $(wildcard proto/cmd_api/v1/*.proto)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[ssh]'
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[ssh,web]'
 	@touch $@
 
 .venv/.dev: .venv/.daemon
@@ -81,6 +81,9 @@ test-chain-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## the full chain with Rucio
 
 test-panda: .venv/.dev $(RUBIN)/.stack  ## real BPS submits to the contract server of PanDA, which runs it
 	$(PYTEST) tests/panda_bps/live
+
+test-web: .venv/.dev  ## the dashboard in a headless Chromium of Debian (root installs it, three minutes)
+	$(PYTEST) tests/web/browser_*.py
 
 bench: .venv/.dev  ## speed and memory, as a table and in build/bench.json
 	$(BIN)/python tests/bench/run.py

@@ -25,6 +25,7 @@ from .commands import (
     progress,
     schedules,
     scripts,
+    top,
     web,
 )
 
@@ -84,6 +85,7 @@ _FAMILIES = (
     schedules,
     scripts,
     daemon,
+    top,
     web,
 )
 for _family in _FAMILIES:

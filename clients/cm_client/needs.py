@@ -13,9 +13,9 @@ from cmd_api.v1.step_pb2 import Step
 
 from .blocking import Client
 from .names import parse_name, short_name
-from .words import state_word
+from .words import FINAL, state_word
 
-_FINAL = ("ACCEPTED", "FAILED", "CANCELLED", "ARCHIVED")
+_RANK = ("RUNNING", "PAUSING", "CANCELLING", "PAUSED", "DRAFT", "FAILED", "ACCEPTED", "CANCELLED")
 _GROUP_COMMANDS = {
     "REVIEW": ('cm accept {0} --reason "…"', "cm retry {0} --missing-only"),
     "HELD": ("cm retry {0}", "cm why {0}"),
@@ -38,6 +38,19 @@ class Need:
         return "   or   ".join(self.commands)
 
 
+def ranked(campaigns: Iterable[Campaign]) -> list[Campaign]:
+    """Campaigns in the order a person looks at them: what needs a person, then by state, then the
+    newest first."""
+
+    def rank(campaign: Campaign) -> tuple[bool, int, int]:
+        state = state_word(campaign)
+        waits = bool(campaign.needs_person) and state not in FINAL
+        place = _RANK.index(state) if state in _RANK else len(_RANK)
+        return (not waits, place, -campaign.create_time.ToMicroseconds())
+
+    return sorted(campaigns, key=rank)
+
+
 def needs_of(
     client: Client, campaign: Campaign, steps: Iterable[Step], limit: int = 10
 ) -> list[Need]:
@@ -45,7 +58,7 @@ def needs_of(
 
     Asks the daemon only if the campaign's count says that there are any. Raises CmError.
     """
-    if not campaign.needs_person or state_word(campaign) in _FINAL:
+    if not campaign.needs_person or state_word(campaign) in FINAL:
         return []
     needs = [_step_need(step) for step in steps if state_word(step) in _STEP_COMMANDS]
     waiting = [Group.STATE_REVIEW, Group.STATE_HELD]

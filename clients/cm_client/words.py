@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from cmd_api.v1.job_pb2 import Progress
 
 
+FINAL = frozenset({"ACCEPTED", "SUCCEEDED", "FAILED", "REJECTED", "CANCELLED", "ARCHIVED"})
+"""States that nothing leaves, of whatever entity; but an ARCHIVED campaign was final before."""
+
+
 def clean(text: str, *, lines: bool = False) -> str:
     """The text without control, format and unassigned characters (Unicode categories C*).
 

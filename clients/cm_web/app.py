@@ -89,6 +89,10 @@ class Site:
 
         async def answer(request: Request) -> Response:
             about = topics or (topic_of(request.url.path),)
+            if self.desk.hub.problem:  # said at once; every call would try for seconds
+                return self._problem(
+                    request, HTTPStatus.SERVICE_UNAVAILABLE, self.desk.hub.problem, about
+                )
 
             async def render() -> str:
                 return self._html(await make(self.desk, request), request, about)
@@ -148,10 +152,15 @@ class Site:
         assert isinstance(error, HTTPException)
         return self._problem(request, HTTPStatus(error.status_code), error.detail)
 
-    def _problem(self, request: Request, status: HTTPStatus, message: str) -> Response:
-        facts = {"message": message, "status": status}
-        page = Page("problem.html", status.phrase, facts, every_s=2.0)
-        return HTMLResponse(self._html(page, request, ("campaigns",)), status)
+    def _problem(
+        self,
+        request: Request,
+        status: HTTPStatus,
+        message: str,
+        topics: Collection[str] = ("campaigns",),
+    ) -> Response:
+        page = Page("problem.html", status.phrase, {"message": message, "status": status}, 2.0)
+        return HTMLResponse(self._html(page, request, topics), status)
 
     def routes(self) -> list[Route | Mount]:
         """Every address there is."""

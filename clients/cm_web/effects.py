@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cm_client import CmError, is_sum, parse_name, short_name
-from cm_client.words import counted, size, state_word
+from cm_client.words import FINAL, counted, size, state_word
 from cmd_api.v1.facility_pb2 import Facility
 from cmd_api.v1.group_pb2 import Group, MoveGroupResponse
 
@@ -50,7 +50,7 @@ async def effect_of(desk: Desk, verb: str, names: Sequence[str], mode: str) -> E
 async def _campaign(desk: Desk, names: Sequence[str], verb: str) -> Effect:
     campaign = await desk.client.get_campaign(names[0])
     counts = dict(campaign.group_counts)
-    open_groups = sum(n for state, n in counts.items() if state not in states.FINAL)
+    open_groups = sum(n for state, n in counts.items() if state not in FINAL)
     flying = counted(campaign.in_flight, "job")
     lines = {
         "start": ["Its first steps begin at once: they are split, placed and submitted."],

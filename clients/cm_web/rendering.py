@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from cm_client import parse_name, short_name
 from cm_client import words as w
+from cm_client.forecast import done_of
 
 from . import states
 from .actions import Action, offered
@@ -87,8 +88,8 @@ def environment() -> Environment:
         kind=states.kind,
         ordered=states.ordered,
         segments=states.segments,
-        done_of=states.done_of,
-        FINAL=states.FINAL,
+        done_of=done_of,
+        FINAL=w.FINAL,
         seconds=seconds,
         now=time.time,
         offered=offered,

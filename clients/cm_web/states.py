@@ -33,8 +33,6 @@ KINDS = {
 WORST = ("bad", "person", "run", "queue", "pause", "wait", "off", "done")
 """Which kind speaks for many: the first that is among them."""
 
-FINAL = frozenset({"ACCEPTED", "SUCCEEDED", "FAILED", "REJECTED", "CANCELLED", "ARCHIVED"})
-
 LEAST = 0.8
 """Per cent of a bar that a state with anything in it takes at least: one held group among ten
 thousand has to be seen."""
@@ -77,8 +75,3 @@ def segments(counts: Mapping[str, int]) -> list[Segment]:
         found.append(Segment(state, kind(state), number, round(x, 2), round(width, 2)))
         x += width
     return found
-
-
-def done_of(counts: Mapping[str, int]) -> tuple[int, int]:
-    """How many are final, and how many there are."""
-    return sum(n for state, n in counts.items() if state in FINAL), sum(counts.values())

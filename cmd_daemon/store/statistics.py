@@ -36,7 +36,7 @@ SELECT s.name, a.facility, (a.finished_at - :start) / :width, 'bytes', {sum}
 FROM jobs AS j JOIN attempts AS a ON a.job_id = j.id JOIN steps AS s ON s.id = j.step_id
 {books}
 WHERE {within} AND j.kind = 'transfer' AND a.state = 'SUCCEEDED' AND a.extra LIKE '%"books"%'
-  AND a.finished_at BETWEEN :start AND :last AND {source} <> {destination}
+  AND a.finished_at BETWEEN :start AND :last AND {moved}
 GROUP BY 1, 2, 3
 """
 
@@ -69,11 +69,13 @@ _WORDS = {
     "sqlite": {
         "sum": "sum(max(0, CAST(coalesce(json_extract(e.value, '$.bytes'), 0) AS INTEGER)))",
         "books": (
-            "JOIN json_each(CASE WHEN json_valid(a.extra) THEN a.extra ELSE '{}' END, '$.books') AS e "
-            "ON e.type = 'object'"
+            "JOIN json_each(CASE WHEN json_valid(a.extra) THEN a.extra ELSE '{}' END, '$.books') AS e"
         ),
-        "source": "json_extract(e.value, '$.source')",
-        "destination": "json_extract(e.value, '$.destination')",
+        # What is no object cannot be looked into, and nothing else says in which order conditions are tried.
+        "moved": (
+            "CASE e.type WHEN 'object' "
+            "THEN json_extract(e.value, '$.source') <> json_extract(e.value, '$.destination') END"
+        ),
         "task": "CAST(json_extract(f.value, '$.task') AS TEXT)",
         "message": "json_extract(f.value, '$.message')",
         "exit": "json_extract(f.value, '$.exit')",
@@ -93,8 +95,7 @@ _WORDS = {
             "= 'array' THEN cmd_json(a.extra) -> 'books' ELSE '[]' END) AS e(value) "
             "ON jsonb_typeof(e.value) = 'object'"
         ),
-        "source": "e.value ->> 'source'",
-        "destination": "e.value ->> 'destination'",
+        "moved": "e.value ->> 'source' <> e.value ->> 'destination'",
         "task": "f.value ->> 'task'",
         "message": "f.value ->> 'message'",
         "exit": (

@@ -15,9 +15,9 @@ from client_setup import Cm
 class Terminal:
     """`cm` on a pseudo-terminal; `text` is what it has written so far."""
 
-    def __init__(self, cm: Cm, *arguments: str, columns: int = 80) -> None:
+    def __init__(self, cm: Cm, *arguments: str, columns: int = 80, rows: int = 30) -> None:
         self.ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         environment = {key: value for key, value in cm.environment.items() if key != "COLUMNS"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cm_cli", *arguments],

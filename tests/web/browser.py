@@ -52,6 +52,8 @@ class Browser:
         self.driver = driver
         self.home = home
         self.root = home.partition("/?")[0]
+        self.expected = ""
+        """What the browser may complain about in this test."""
 
     def open(self, path: str = "/") -> None:
         """Go to a page of the server."""
@@ -130,6 +132,7 @@ class Browser:
             entry["message"]
             for entry in self.driver.get_log("browser")  # type: ignore[no-untyped-call]
             if entry["level"] in ("SEVERE", "WARNING")
+            and not (self.expected and self.expected in entry["message"])
         ]
 
 

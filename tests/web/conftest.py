@@ -21,6 +21,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebHouse]:
     made.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _cleared() -> Iterator[None]:
+    """What one module has left behind does not crowd the pages of the next."""
+    yield
+    for house in WebHouse.living:
+        house.clear()
+
+
 @pytest.fixture(scope="session")
 def chromium(house: WebHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """The browser of all tests."""
@@ -35,7 +43,9 @@ def page(chromium: Browser) -> Iterator[Browser]:
     chromium.theme("light")
     chromium.complaints()
     yield chromium
+    chromium.open("/")
     assert chromium.complaints() == []
+    chromium.expected = ""
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cm_client import AsyncClient
+from cm_client.forecast import forecast
 from cm_web import hub as hub_module
 from cm_web import states
 from cm_web.actions import Action, of_facility, offered
-from cm_web.forecast import forecast
 from cm_web.hub import Hub, topics_of
 from cm_web.memory import KEPT, Memory
 from cm_web.pages.facilities import matrix, shares_of

@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from client_setup import wait_until
 from living_daemon import LivingDaemon
 
 from cm_client import Client, NotFound
-from cm_client.words import state_word
+from cm_client.words import FINAL, state_word
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.group_pb2 import Group
 from cmd_daemon.testing.world import Behaviour
@@ -109,18 +109,30 @@ class WebServer:
 class WebHouse:
     """The daemon, the dashboard, and a client to see what came of it."""
 
+    living: ClassVar[list["WebHouse"]] = []
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.daemon = LivingDaemon(root, *FACILITIES)
         self.cm = Client(self.daemon.target, actor="tester")
         self.server = WebServer(root, self.daemon.target)
         self.url = self.server.url
+        self.living.append(self)
 
     def close(self) -> None:
         """End all of it."""
+        self.living.remove(self)
         self.server.close()
         self.cm.close()
         self.daemon.close()
+
+    def clear(self) -> None:
+        """End and put away every campaign."""
+        for campaign in list(self.cm.campaigns()):
+            if state_word(campaign) not in FINAL:
+                self.cm.cancel_campaign(campaign.name)
+                self.reach(campaign.name, "CANCELLED")
+            self.cm.archive_campaign(campaign.name)
 
     def behave(self, key: str, behaviour: Behaviour) -> None:
         """What is to happen to an attempt, wherever it runs."""

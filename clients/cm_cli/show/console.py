@@ -27,6 +27,12 @@ def text(value: object, style: str = "") -> Text:
     return Text(clean(str(value)), style=style, overflow="fold")
 
 
+def one_line(line: Text) -> Text:
+    """The same text, cut where the line ends."""
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
 def state_text(state: str) -> Text:
     """A state in its colour."""
     return text(state, STYLES.get(state, ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cm_client.words import (
+    FINAL,
     between,
     clean,
     clock,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cmd_api.v1.campaign_pb2 import Problem
 
 __all__ = [
+    "FINAL",
     "STYLES",
     "between",
     "clean",

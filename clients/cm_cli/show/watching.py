@@ -19,7 +19,7 @@ from cmd_api.v1.event_pb2 import Event
 from cmd_api.v1.job_pb2 import Job
 from cmd_api.v1.step_pb2 import Step
 
-from .console import row, table, text
+from .console import one_line, row, table, text
 from .document import print_line
 from .history import event_line
 from .status import campaign_head, needs_list, status, step_table
@@ -201,15 +201,10 @@ class LiveView(View):
                 row(grid, name, since, progress_text(job.progress))
             more = self._campaign.job_counts.get("RUNNING", 0) - len(self._jobs[:LAST_JOBS])
             parts += [grid, text(f"… and {more} more running")] if more > 0 else [grid]
-        parts += [_one_line(event_line(event)) for event in self._events]
+        parts += [one_line(event_line(event)) for event in self._events]
         if self._campaign.needs_person:
             count = self._campaign.needs_person
             name = short_name(self._campaign.name)
             parts.append(text(f"{count} wait for a person: cm status {name}", "bold yellow"))
         parts.append(text(self._note or "Ctrl-C ends the watching only.", "bright_black"))
         return Stack(*parts)
-
-
-def _one_line(line: Text) -> Text:
-    line.no_wrap, line.overflow = True, "ellipsis"
-    return line

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from cm_client.forecast import done_of, forecast
 from cm_client.needs import Need, needs_of
-from cm_client.words import state_word
+from cm_client.words import FINAL, state_word
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.step_pb2 import NexusEntry, Step
 
-from .. import states
 from ..actions import offered
 from ..desk import Desk, Page
-from ..forecast import forecast
 from ..pictures.curves import charts
 from ..pictures.dag import layout
 from ..pictures.heat import bands
@@ -73,8 +72,8 @@ async def campaign(desk: Desk, request: Request) -> Page:
         ),
     )
     names = {step.name.rpartition("/")[2]: step for step in steps}
-    done, total = states.done_of(entity.group_counts)
-    final = state_word(entity) in states.FINAL
+    done, total = done_of(entity.group_counts)
+    final = state_word(entity) in FINAL
     return Page(
         "campaign.html",
         name.partition("/")[2],

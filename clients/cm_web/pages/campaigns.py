@@ -7,26 +7,18 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from cm_client.needs import Need, needs_of
-from cm_client.words import state_word
+from cm_client.forecast import Forecast, done_of, forecast
+from cm_client.needs import Need, needs_of, ranked
+from cm_client.words import FINAL, state_word
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.event_pb2 import Event
 
-from .. import states
 from ..desk import Desk, Page, first
-from ..forecast import Forecast, forecast
 
 NEEDS_EACH = 5
 NEEDS = 12
 EVENTS = 12
 LISTED = 100
-
-_RANK = {
-    word: place
-    for place, word in enumerate(
-        ("RUNNING", "PAUSING", "CANCELLING", "PAUSED", "DRAFT", "FAILED", "ACCEPTED", "CANCELLED")
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +37,7 @@ async def campaigns(desk: Desk, request: Request) -> Page:
     found, facilities, needs, events = await asyncio.gather(
         desk.campaigns(), desk.facilities(), all_needs(desk), last_events(desk)
     )
-    lines = [_line(campaign) for campaign in found]
-    lines.sort(key=_order)
+    lines = [_line(campaign) for campaign in ranked(found)]
     shown, more = first(lines, LISTED)
     waiting = needs[:NEEDS]
     return Page(
@@ -65,14 +56,8 @@ async def campaigns(desk: Desk, request: Request) -> Page:
 
 
 def _line(campaign: Campaign) -> Line:
-    done, total = states.done_of(campaign.group_counts)
+    done, total = done_of(campaign.group_counts)
     return Line(campaign, state_word(campaign), done, total, forecast(campaign))
-
-
-def _order(line: Line) -> tuple[bool, int, float]:
-    begun = line.campaign.create_time.ToMicroseconds()
-    open_needs = bool(line.campaign.needs_person) and line.state not in states.FINAL
-    return (not open_needs, _RANK.get(line.state, 99), -begun)
 
 
 async def all_needs(desk: Desk) -> list[Need]:
@@ -81,7 +66,7 @@ async def all_needs(desk: Desk) -> list[Need]:
     async def ask() -> list[Need]:
         found: list[Need] = []
         for campaign in await desk.campaigns():
-            if campaign.needs_person and state_word(campaign) not in states.FINAL:
+            if campaign.needs_person and state_word(campaign) not in FINAL:
                 steps = await desk.steps(campaign.name)
                 found += await asyncio.to_thread(
                     needs_of, desk.blocking, campaign, steps, NEEDS_EACH

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from cm_client import short_name
-from cm_client.words import state_word
+from cm_client.words import FINAL, state_word
 from cmd_api.v1.event_pb2 import Event
 from cmd_api.v1.facility_pb2 import Facility
 from cmd_api.v1.statistics_pb2 import GroupCounts, Way
 
-from .. import states
 from ..actions import of_facility
 from ..desk import Desk, Page
 from .about import group_counts
@@ -92,7 +91,7 @@ async def facility(desk: Desk, request: Request) -> Page:
 async def _shares(desk: Desk) -> list[Shares]:
     """Of the campaigns that run and whose file names shares."""
     found = []
-    running = [c for c in await desk.campaigns() if state_word(c) not in (*states.FINAL, "DRAFT")]
+    running = [c for c in await desk.campaigns() if state_word(c) not in (*FINAL, "DRAFT")]
     for campaign in running[-CAMPAIGNS:]:
         steps = await desk.steps(campaign.name)
         target = next((dict(step.shares) for step in steps if step.shares), None)

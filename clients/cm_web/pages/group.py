@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from cm_client import short_name
-from cm_client.words import state_word
+from cm_client.words import FINAL, state_word
 from cmd_api.v1.group_pb2 import Group, Placement, PlacementFactor
 from cmd_api.v1.job_pb2 import Attempt, Job
 
-from .. import states
 from ..actions import Action, offered
 from ..desk import Desk, Page
 from .about import explained, last_events, nexus_of
@@ -78,7 +77,7 @@ async def group(desk: Desk, request: Request) -> Page:
             "nexus": nexus,
             "events": events,
         },
-        every_s=0.0 if state_word(entity) in states.FINAL else 3.0,
+        every_s=0.0 if state_word(entity) in FINAL else 3.0,
     )
 
 

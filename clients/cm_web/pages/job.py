@@ -11,11 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from cm_client import CmError, parse_name, short_name
-from cm_client.words import log_text, state_word
+from cm_client.words import FINAL, log_text, state_word
 from cmd_api.v1.job_pb2 import Attempt, Job, Part
 from cmd_api.v1.step_pb2 import NexusEntry
 
-from .. import states
 from ..actions import offered
 from ..desk import Desk, Page
 from .about import explained, last_events, nexus_of
@@ -68,7 +67,7 @@ async def job(desk: Desk, request: Request) -> Page:
             "moved": _moved(nexus, name),
             "events": events,
         },
-        every_s=0.0 if state_word(entity) in states.FINAL else 2.0,
+        every_s=0.0 if state_word(entity) in FINAL else 2.0,
     )
 
 

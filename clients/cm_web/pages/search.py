@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from cm_client import CmError, Name, parse_name, short_name
-from cm_client.words import state_word
+from cm_client.words import FINAL, state_word
 from cmd_api.v1.campaign_pb2 import Campaign
 
-from .. import states
 from ..desk import Desk, Page
 
 FOUND = 50
@@ -94,6 +93,6 @@ def _latest(campaigns: list[Campaign]) -> list[Campaign]:
     """The newest, those that are not final before the others."""
 
     def rank(campaign: Campaign) -> tuple[bool, int]:
-        return state_word(campaign) in states.FINAL, -campaign.create_time.ToMicroseconds()
+        return state_word(campaign) in FINAL, -campaign.create_time.ToMicroseconds()
 
     return sorted(campaigns, key=rank)[:CAMPAIGNS]

@@ -8,11 +8,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from cm_client import is_sum
-from cm_client.words import state_word
+from cm_client.words import FINAL, state_word
 from cmd_api.v1.group_pb2 import Group, ListGroupsResponse
 from cmd_api.v1.step_pb2 import Step
 
-from .. import states
 from ..actions import Action, offered
 from ..desk import Desk, Page
 from ..pictures.heat import bands
@@ -70,7 +69,7 @@ async def step(desk: Desk, request: Request) -> Page:
             "places": places,
             "on_many": ON_MANY,
         },
-        every_s=0.0 if state_word(entity) in states.FINAL else 5.0,
+        every_s=0.0 if state_word(entity) in FINAL else 5.0,
     )
 
 

@@ -47,7 +47,9 @@ async function refresh() {
   last = Date.now();
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "error" });
-    swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (answer.status === 503) tell(fresh); // no daemon: what was there is better than nothing
+    else swap(fresh);
   } catch {
     // The connection is gone; the source says so and tries again.
   }
@@ -55,10 +57,14 @@ async function refresh() {
   if (pending) look();
 }
 
-function swap(fresh) {
+function tell(fresh) {
   const told = fresh.querySelector("#lost span");
-  if (!told) return; // not a page of ours
-  document.querySelector("#lost span").textContent = told.textContent;
+  if (told) document.querySelector("#lost span").textContent = told.textContent;
+  return Boolean(told);
+}
+
+function swap(fresh) {
+  if (!tell(fresh)) return; // not a page of ours
   let before = document.getElementById("lost");
   const there = new Set();
   for (const part of fresh.querySelectorAll("[data-live]")) {

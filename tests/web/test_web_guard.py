@@ -1,80 +1,15 @@
-"""Names and messages never run, and nobody comes in who has not the key."""
+"""Nobody comes in who has not the key, and nothing is changed but by a form of ours."""
 
 import http.client
-from urllib.parse import quote, urlencode, urlsplit
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
-from browser import Browser
-from web_house import WebHouse
+from client_setup import Cm, wait_until
+from daemon_process import DaemonProcess
+from web_house import WebHouse, WebServer
 
+from cm_client import Client
 from cm_web.guard import POLICY
-from cmd_daemon.testing.world import Behaviour
-
-MARKUP = (
-    "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
-    "\"'><svg onload=window.hacked=1>{{7*7}}${7*7} javascript:alert(1) \x1b[31m\u202eevil & </td></pre>"
-)
-WORDS = "<script>window.hacked=1</script>"
-
-
-def test_hostile_messages_are_shown_and_never_run(page: Browser, house: WebHouse) -> None:
-    bad = Behaviour(
-        ok=False,
-        message=MARKUP,
-        quanta={"<b>task</b>": (2, 0)},
-        extra={"books": [{"source": MARKUP, "destination": "USDF", "type": MARKUP, "made": 1}]},
-    )
-    name = house.apply("hostile", 2, g0001=bad)
-    group = house.reach(f"{name}/steps/isr/groups/0001", "HELD", "REVIEW")
-    house.cm.reject_group(group, reason=MARKUP)
-    house.cm.drain_facility("facilities/UKDF", reason=MARKUP)
-    paths = (
-        "/",
-        f"/{name}",
-        f"/{name}/nexus",
-        f"/{name}/steps/isr",
-        f"/{group}",
-        f"/{group}/jobs/process",
-        "/facilities",
-        "/facilities/UKDF",
-        f"/events?parent={quote('hostile')}",
-        f"/search?q={quote(MARKUP)}",
-        f"/{name}/steps/isr?prefix={quote(WORDS)}",
-        f"/act/drain?{urlencode({'name': 'facilities/USDF'})}",
-    )
-    shown = 0
-    for path in paths:
-        page.open(path)
-        page.until(lambda: page.text("#page"), path)
-        assert page.script("return window.hacked ?? 0") == 0, path
-        assert not page.all("#page img, #page script, [onerror], [onload]"), path
-        text = page.text("body")
-        assert "\x1b" not in text
-        assert "\u202e" not in text
-        assert "49" not in page.text("#hits") or "{{7*7}}" in page.text("#hits")
-        shown += WORDS in text
-    house.cm.undrain_facility("facilities/UKDF")
-    assert shown >= 6, "the messages are shown as they are"
-    assert page.script("return window.hacked ?? 0") == 0
-
-
-def test_hostile_addresses(page: Browser, house: WebHouse) -> None:
-    for path in (
-        "/campaigns/" + quote("<script>window.hacked=1</script>", safe=""),
-        "/facilities/" + quote("\"'><img src=x onerror=window.hacked=1>", safe=""),
-        "/campaigns/..%2f..%2fetc/steps/x",
-        "/static/../app.py",
-        "/static/%2e%2e/app.py",
-        "/act/explode?name=campaigns/x",
-        "/act/retry?name=" + quote("<script>"),
-        "/events?parent=" + quote("</textarea><script>window.hacked=1</script>"),
-        "/campaigns/story/steps/isr/groups/x/jobs/y?attempt=" + "9" * 400,
-    ):
-        page.open(path)
-        page.until(lambda: page.text("body"), path)
-        assert page.script("return window.hacked ?? 0") == 0, path
-        assert "Traceback" not in page.text("body")
-    page.open("/")
-    page.complaints()
 
 
 class Visitor:
@@ -163,9 +98,26 @@ def test_every_answer_carries_the_policy(house: WebHouse) -> None:
     assert headers["cache-control"] == "no-store"
 
 
-def test_nothing_comes_from_elsewhere(page: Browser, house: WebHouse) -> None:
-    page.open("/")
-    page.until(lambda: page.text("#facilities"), "the page")
-    files = page.script("return performance.getEntriesByType('resource').map(e => e.name)")
-    assert files
-    assert [name for name in files if not name.startswith(page.root)] == []
+def test_it_starts_before_the_daemon(daemon: DaemonProcess, tmp_path: Path) -> None:
+    server = WebServer(tmp_path, f"unix:{daemon.socket}")
+    try:
+        assert server.process.poll() is None
+        daemon.start()
+        with Client(f"unix:{daemon.socket}") as client:
+            wait_until(lambda: client.get_daemon().watchers == 1)
+    finally:
+        server.close()
+
+
+def test_the_key_is_kept_and_a_taken_port_is_said(house: WebHouse, tmp_path: Path) -> None:
+    first = WebServer(tmp_path, house.daemon.target)
+    port = first.url.split(":")[2].partition("/")[0]
+    taken = Cm(house.daemon.target)("web", "--port", port)
+    assert taken.returncode == 1
+    assert f"cannot listen at 127.0.0.1:{port}" in taken.stderr
+    first.close()
+    again = WebServer(tmp_path, house.daemon.target, "--port", port)
+    again.close()
+    assert again.url == first.url
+    file = tmp_path / "state-home" / "cmd-daemon" / "web-key"
+    assert file.stat().st_mode & 0o777 == 0o600

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cm_client.words import state_word
 from cmd_api.v1.campaign_pb2 import Campaign
 
-from . import states
+from .words import FINAL, state_word
 
 FEW = 3
 """Groups that must have ended before anything is foretold."""
+
+
+def done_of(counts: Mapping[str, int]) -> tuple[int, int]:
+    """Of groups or jobs by state: how many are final, and how many there are."""
+    return sum(n for state, n in counts.items() if state in FINAL), sum(counts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +32,11 @@ class Forecast:
 def forecast(campaign: Campaign, now: float | None = None) -> Forecast:
     """The groups that are left, at the pace of those that ended, from the start until now."""
     state = state_word(campaign)
-    if state in states.FINAL:
+    if state in FINAL:
         return Forecast()
     if state != "RUNNING":
         return Forecast(note=state.lower())
-    done, total = states.done_of(campaign.group_counts)
+    done, total = done_of(campaign.group_counts)
     started = campaign.start_time.ToMicroseconds() / 1e6
     if done < FEW:
         return Forecast(note="too early to tell")
