@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cmd_rucio_butler.connecting import make_client
-from cmd_rucio_butler.faults import Kind, RucioFault, fault_of
+from cmd_rucio_butler.faults import RucioFault, fault_of
 from cmd_rucio_butler.settings import RucioSettings
 
 FIRST_PAUSE_S = 0.5
@@ -44,8 +44,8 @@ class Caller:
 
     async def call(self, what: str, function: Callable[[Any], T], *, patient: bool = True) -> T:
         """Have a client do something in a thread; everything we ask for may be repeated, and is, for the
-        settings' patience, while the server cannot be reached. Raises RucioFault, and DriverError if
-        there can be no client."""
+        settings' patience, while the server cannot be reached or credentials have expired. Raises
+        RucioFault, and DriverError if there can be no client."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + (self._settings.patience_s if patient else 0.0)
         pause = FIRST_PAUSE_S
@@ -58,7 +58,7 @@ class Caller:
                 async with self._alone if collided else contextlib.nullcontext():
                     return await loop.run_in_executor(self._pool, self._work, what, function)
             except RucioFault as fault:
-                if fault.kind is not Kind.RETRY or loop.time() + pause > give_up_at:
+                if not fault.kind.passes or loop.time() + pause > give_up_at:
                     raise
                 collided = fault.name in COLLISIONS
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cmd_daemon.hooks import DriverError, ErrorClass
+from cmd_rucio_butler.credentials import check_proxy, read_secret, read_token
 from cmd_rucio_butler.settings import RucioSettings
 
 LOG = logging.getLogger("cmd_rucio_butler.client")
@@ -26,13 +27,15 @@ def make_client(settings: RucioSettings, tokens: Path) -> Any:
         ) from error
 
     token_file = settings.token_file if settings.auth == "oidc" else None
+    proxy = settings.proxy if settings.auth == "x509_proxy" else None
+    facility = settings.facility
 
     class OurClient(Client):  # type: ignore[misc]
         """Keeps its token where we say, and takes an OIDC token from its file again and again."""
 
         def _get_auth_tokens(self) -> tuple[str, str, str, str]:
             if token_file is not None:
-                _read_secret(token_file, "token_file")
+                read_secret(token_file, "token_file", facility)
                 return str(token_file), "", str(token_file), str(token_file.parent)
             path = tokens / settings.identity()
             return str(path), f"{path}.expires", str(path), str(tokens)
@@ -41,13 +44,18 @@ def make_client(settings: RucioSettings, tokens: Path) -> Any:
             if token_file is not None:
                 # Whoever renews the token writes the file anew; asking for one here would end in
                 # a question to a person.
-                self.auth_token = _read_secret(token_file, "token_file")
+                self.auth_token = read_token(token_file, facility)
                 kwargs["get_token"] = True
+            elif proxy is not None and kwargs.get("cert") is not None:
+                # An expired one would only make the server hang up.
+                check_proxy(proxy, facility)
             answer = super()._send_request(*args, **kwargs)
             if token_file is not None and answer is not None and answer.status_code == 401:
                 from rucio.common.exception import CannotAuthenticate
 
-                raise CannotAuthenticate(f"the token in {token_file} is not valid (any more)")
+                raise CannotAuthenticate(
+                    f"facility {facility}: the token in {token_file} is not valid (any more)"
+                )
             return answer
 
     return OurClient(
@@ -65,22 +73,9 @@ def make_client(settings: RucioSettings, tokens: Path) -> Any:
 
 def _credentials(settings: RucioSettings) -> dict[str, Any]:
     if settings.auth == "userpass":
-        password = _read_secret(settings.password_file, "password_file")
+        password = read_secret(settings.password_file, "password_file", settings.facility)
         return {"username": settings.username, "password": password}
     if settings.auth == "x509_proxy":
-        _read_secret(settings.proxy, "proxy")
+        read_secret(settings.proxy, "proxy", settings.facility)
         return {"client_proxy": str(settings.proxy)}
     return {}
-
-
-def _read_secret(path: Path | None, name: str) -> str:
-    """Raises DriverError PERMANENT if the file cannot be read or is empty."""
-    try:
-        text = path.read_text().strip() if path is not None else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise DriverError(
-            ErrorClass.PERMANENT, f"section 'rucio': {name} cannot be read: {error}"
-        ) from error
-    if not text:
-        raise DriverError(ErrorClass.PERMANENT, f"section 'rucio': {name} {path} is empty")
-    return text

@@ -26,6 +26,9 @@ from cmd_rucio_butler.settings import RucioSettings
 PRODUCT = "data_product"
 ZIP = "zip_file"
 
+PAGES_AT_ONCE = 2
+"""Pages of one movement that the server takes at a time: more hold up each other, and all others' calls."""
+
 
 @dataclass(frozen=True, slots=True)
 class Declared:
@@ -136,16 +139,8 @@ class Declarer:
             if content.get(each.lfn) == Known(each.size, each.adler32)
             for uuid in each.uuids
         }
-        new: list[Declared] = []
         singles = [u for u, item in wanted.items() if u not in held and not self._packed(item)]
-        async for files, missing in self._butlers.files(link.source, singles):
-            for uuid, reason in missing.items():
-                self._stop(books, link, wanted, [uuid], f"{reason} (at {link.source})")
-            page = [
-                (self._declared(each["lfn"], each, PRODUCT, (each["uuid"],)), each["sidecar"])
-                for each in files
-            ]
-            new += await self._take(made.dataset, link, page, wanted, books, content)
+        new = await self._singles(made.dataset, link, singles, wanted, books, content)
         for share in self._shares(link):
             uuids = [item.uuid for item in share]
             if held.issuperset(uuids) or not wanted.keys() & set(uuids):
@@ -159,6 +154,43 @@ class Declarer:
         for uuid in (held | {uuid for each in new for uuid in each.uuids}) & wanted.keys():
             books.reached(link, wanted[uuid], Stage.SENT)
         return made
+
+    async def _singles(
+        self,
+        dataset: str,
+        link: Link,
+        singles: Sequence[str],
+        wanted: Mapping[str, Item],
+        books: Books,
+        content: Mapping[str, Known],
+    ) -> list[Declared]:
+        """Declare files of one dataset each; those that are in the dataset then. The source looks at
+        the next page while the server takes the former ones."""
+        taking: list[asyncio.Task[list[Declared]]] = []
+        under_way: set[asyncio.Task[list[Declared]]] = set()
+        try:
+            async for files, missing in self._butlers.files(link.source, singles):
+                for uuid, reason in missing.items():
+                    self._stop(books, link, wanted, [uuid], f"{reason} (at {link.source})")
+                page = [
+                    (self._declared(each["lfn"], each, PRODUCT, (each["uuid"],)), each["sidecar"])
+                    for each in files
+                ]
+                if len(under_way) == PAGES_AT_ONCE:
+                    over, under_way = await asyncio.wait(
+                        under_way, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    for each in over:
+                        each.result()
+                taking.append(
+                    asyncio.create_task(self._take(dataset, link, page, wanted, books, content))
+                )
+                under_way.add(taking[-1])
+            return [file for each in taking for file in await each]
+        finally:
+            for each in under_way:
+                each.cancel()
+            await asyncio.gather(*taking, return_exceptions=True)
 
     def _declared(
         self, lfn: str, told: Mapping[str, object], kind: str, uuids: tuple[str, ...]

@@ -58,7 +58,7 @@ class RucioDriver(MoverDriver):
         self, facility: FacilityInfo, settings: RucioSettings, host: Host, carrier: Carrier
     ) -> None:
         super().__init__(facility, settings.moving, host, carrier)
-        self._rucio = settings
+        self._rucio = settings.of(facility.name)
         self._declarations = Declarations(host.state_dir / NAME / "declared")
         self._servers = Servers.of(host)
         self._room = asyncio.Semaphore(AT_ONCE)

@@ -1,4 +1,5 @@
-"""What errors of Rucio mean: try again, already done, a person has to act, or gone.
+"""What errors of Rucio mean: try again, already done, a person has to act, or gone. Credentials that have
+expired are both: somebody may be about to renew them, so they are tried again before a person is asked.
 
 Errors are told apart by the names of their classes, so that nothing of Rucio is imported for it.
 """
@@ -15,9 +16,16 @@ class Kind(Enum):
     DONE = "already done"
     OPERATOR = "operator"
     GONE = "gone"
+    EXPIRED = "expired"
+
+    @property
+    def passes(self) -> bool:
+        """Whether it may be over in a while."""
+        return self in (Kind.RETRY, Kind.EXPIRED)
 
 
 _KINDS = {
+    Kind.EXPIRED: ("Expired",),
     Kind.DONE: (
         "DataIdentifierAlreadyExists",
         "FileAlreadyExists",
@@ -67,11 +75,13 @@ _CLASSES = {
     Kind.DONE: ErrorClass.TRANSIENT,
     Kind.OPERATOR: ErrorClass.PERMANENT,
     Kind.GONE: ErrorClass.TRANSIENT,
+    Kind.EXPIRED: ErrorClass.PERMANENT,
 }
 _HINTS = {
     "InsufficientAccountLimit": "raise the account's limit at that RSE",
     "RSEOverQuota": "make room at that RSE",
     "CannotAuthenticate": "renew the credentials that the section 'rucio' names",
+    "Expired": "renew it, then retry",
     "AccessDenied": "give the account the right to do so",
 }
 WORDS = 800

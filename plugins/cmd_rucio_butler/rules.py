@@ -14,6 +14,7 @@ from cmd_local.moving.manifest import Link
 from cmd_local.moving.orders import Movement
 from cmd_rucio_butler import naming
 from cmd_rucio_butler.commands import MARK, Wanted, ours
+from cmd_rucio_butler.faults import RucioFault
 from cmd_rucio_butler.server import RucioServer, Rule
 from cmd_rucio_butler.settings import RucioSettings
 from cmd_rucio_butler.watching import RuleWatch
@@ -159,7 +160,10 @@ class RuleKeeper:
                 # One made while the server was listing is not in the list either.
                 return seen if seen is not None else await self._server.rule(rule.id)
             except DriverError as error:
-                if error.error_class is ErrorClass.PERMANENT or loop.time() > give_up_at:
+                passes = isinstance(error, RucioFault) and error.kind.passes
+                if error.error_class is ErrorClass.PERMANENT and not passes:
+                    raise
+                if loop.time() > give_up_at:
                     raise
 
     async def _obeyed(self, rule: Rule) -> None:

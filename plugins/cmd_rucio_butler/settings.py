@@ -9,6 +9,7 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -139,6 +140,8 @@ class RucioSettings(BaseModel):
     stomp: StompSettings | None = None
     kafka: KafkaSettings | None = None
 
+    _facility: str = PrivateAttr("?")
+
     @field_validator("server", "auth_server")
     @classmethod
     def _is_url(cls, value: str) -> str:
@@ -166,6 +169,17 @@ class RucioSettings(BaseModel):
         if self.archive_metadata and not self.archive_evidence:
             raise ValueError("archive_metadata needs archive_evidence: what shows that it is done")
         return self
+
+    @property
+    def facility(self) -> str:
+        """The facility whose settings these are, for people."""
+        return self._facility
+
+    def of(self, facility: str) -> "RucioSettings":
+        """The same settings, as those of a facility."""
+        copy = self.model_copy()
+        copy._facility = facility
+        return copy
 
     @property
     def rses(self) -> tuple[str, ...]:
@@ -214,7 +228,7 @@ def rucio_settings(facility: FacilityInfo) -> RucioSettings:
             f"facility {facility.name} has no section '{NAME}' in its settings: nobody knows its RSE",
         )
     try:
-        return RucioSettings.model_validate(section)
+        return RucioSettings.model_validate(section).of(facility.name)
     except ValidationError as error:
         raise DriverError(
             ErrorClass.PERMANENT,

@@ -19,9 +19,18 @@ MINUTE = 60_000_000
 ONE, TWO = BASE + 1, BASE + 2
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind: each sums in words of its own."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/s.db"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
+
+
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/s.db", clock=lambda: NOW)
+async def store(url: str) -> AsyncIterator[Store]:
+    store = await Store.open(url, clock=lambda: NOW)
     await store.commit(made(campaign(), step(1), step(2)))
     yield store
     await store.close()
