@@ -8,11 +8,12 @@ import pytest
 from bps_orders import KEY, ORDER, settings, site
 from pydantic import ValidationError
 
-from cmd_daemon.hooks import JobOrder
+from cmd_daemon.hooks import CampaignReview, JobKind, JobOrder, JobTemplate, StepPolicy
 from cmd_housekeeping.naming import ref_of
 from cmd_local.orders import BadOrder
 from cmd_panda.bps.rendering import far_order, parts_of, reference
 from cmd_panda.naming import name_of
+from cmd_panda.plugin import cmd_validate_campaign
 
 
 def config_of(order: JobOrder = ORDER, **bps: Any) -> dict[str, Any]:
@@ -120,3 +121,23 @@ def test_a_reference_tells_stack_and_directory() -> None:
     ref = reference(KEY, "w_2026_05")
     assert parts_of(ref) == ("w_2026_05", ref_of(KEY))
     assert [parts_of(each) for each in ("task:7", "bps:w", "", ref_of(KEY))] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"queue": "x", "y": 1}, "queue"),
+        ("many", "table"),
+        ({"clusterAlgorithm": "y"}, ""),
+        (None, ""),
+    ],
+)
+def test_a_campaign_that_sets_such_keys_is_refused_before_it_is_stored(
+    own: Any, words: str
+) -> None:
+    process = JobTemplate("process", JobKind.PROCESS, {"pipeline": "p", "bps": own})
+    script = JobTemplate("before", JobKind.SCRIPT, {"bps": {"queue": "its own affair"}})
+    steps = {"one": StepPolicy(jobs=(script, process))}
+    problems = list(cmd_validate_campaign(campaign=CampaignReview("c", "o", (), steps, {})))
+    assert [field for field, _ in problems] == (["steps.one.params.bps"] if words else [])
+    assert all(words in text for _, text in problems)

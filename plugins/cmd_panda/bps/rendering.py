@@ -7,11 +7,11 @@ iDDS behind it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cmd_daemon.hooks import FacilityInfo, JobOrder
+from cmd_daemon.hooks import CampaignReview, FacilityInfo, JobKind, JobOrder
 from cmd_housekeeping.naming import ref_of
 from cmd_local.orders import BadOrder, former_refs, read_process
 from cmd_panda.bps.settings import free_keys
@@ -67,11 +67,32 @@ def request_name(key: str, prefix: str) -> str:
     return readable[: LONGEST_NAME - len(tail)].rstrip("_-") + tail
 
 
-def far_order(order: JobOrder, site: Site) -> dict[str, Any]:
-    """The order as `plant` of the program takes it. Raises BadOrder."""
-    own = order.params.get(PARAMS) or {}
+def step_problems(campaign: CampaignReview) -> Iterator[tuple[str, str]]:
+    """What is wrong with the keys that a campaign's steps set: field and words."""
+    for name, policy in campaign.steps.items():
+        for job in policy.jobs:
+            own = job.params.get(PARAMS) if job.kind is JobKind.PROCESS else None
+            if own is None:
+                continue
+            try:
+                _own_keys(own)
+            except BadOrder as error:
+                yield f"steps.{name}.params.{PARAMS}", str(error)
+
+
+def _own_keys(own: Any) -> dict[str, Any]:
+    """The keys that a step sets. Raises BadOrder."""
     if not isinstance(own, Mapping):
         raise BadOrder(f"'{PARAMS}' must be a table of keys of a BPS submit file")
+    try:
+        return free_keys(dict(own))
+    except ValueError as error:
+        raise BadOrder(f"'{PARAMS}': {error}") from error
+
+
+def far_order(order: JobOrder, site: Site) -> dict[str, Any]:
+    """The order as `plant` of the program takes it. Raises BadOrder."""
+    own = _own_keys(order.params.get(PARAMS) or {})
     rest = {name: value for name, value in order.params.items() if name != PARAMS}
     process = read_process(
         replace(order, params=rest), site.facility, site.settings.bps.env, "-", []
@@ -108,10 +129,6 @@ def submit_file(
             f"facility {site.facility.name}: its section panda.bps needs runner_command, or a file to "
             "include that has one: how a node runs a job"
         )
-    try:
-        extra = _merged(bps.config, free_keys(dict(own)))
-    except ValueError as error:
-        raise BadOrder(f"the step's '{PARAMS}': {error}") from error
     name = request_name(order.key, settings.prefix)
     queue = settings.queue_for(order.queue)
     most = max([site.facility.memory, *(each.memory for each in site.facility.queues)])
@@ -151,7 +168,7 @@ def submit_file(
         ours["runnerCommand"] = bps.runner_command
     if not bps.include:
         del ours["includeConfigs"]
-    return _merged(ours, extra)
+    return _merged(ours, _merged(bps.config, own))
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
