@@ -126,7 +126,7 @@ class CostsReading:
 
 
 def _tried(row: tuple[Any, ...]) -> TriedRow:
-    return TriedRow(*row[:8], AttemptRow(*row[9:]))
+    return TriedRow(*(*row[:8], AttemptRow(*row[9:])))
 
 
 def _number(condition: ColumnElement[bool]) -> ColumnElement[Any]:
@@ -156,7 +156,10 @@ def _stories(now: int) -> Select[Any]:
         groups.c.name,
         groups.c.facility,
         groups.c.state,
-        func.coalesce(func.nullif(groups.c.reason, ""), why, ""),
+        case(
+            (groups.c.state == "ACCEPTED", func.coalesce(why, groups.c.reason, "")),
+            else_=func.coalesce(groups.c.reason, why, ""),
+        ),
         _time(now),
         tries,
         groups.c.quanta_expected,
