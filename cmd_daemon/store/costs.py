@@ -65,13 +65,13 @@ class CostsReading:
     async def losses(
         self, campaign_id: int, step_id: int | None, now: int, most: int
     ) -> list[GroupStory]:
-        """Groups that lost quanta, failed, were rejected or wait for a person; the largest losses first,
-        groups that are lost as a whole before others."""
+        """Groups that failed or were rejected, then those that wait for a person, then those accepted with
+        losses; of each the largest losses first."""
         bad = groups.c.state.in_([str(state) for state in _BAD])
         query = _stories(now).where(
             within(groups, campaign_id, step_id), or_(bad, groups.c.quanta_lost > 0)
         )
-        gone = case((groups.c.state.in_(["FAILED", "REJECTED"]), 0), else_=1)
+        gone = case((groups.c.state.in_(["FAILED", "REJECTED"]), 0), (bad, 1), else_=2)
         missing = groups.c.quanta_expected - groups.c.quanta_succeeded
         return await self._told(query.order_by(gone, missing.desc(), groups.c.id).limit(most))
 
