@@ -49,6 +49,39 @@ class StatisticsCalls:
         return Call("StatisticsService/GetFailureCauses", request, pb.FailureCauses, length=LONG)
 
     @rpc
+    def test_rules(
+        self,
+        parent: str,
+        rules: str = "",
+        *,
+        file: str = "",
+        after_present: bool = False,
+        max_examples: int = 0,
+    ) -> Call[pb.RuleTest]:
+        """What error rules (YAML as in a campaign file's `errors:`) would have done with the failures of a
+        campaign or a step. Changes nothing.
+
+        Raises NotFound, InvalidArgument, InvalidCampaignFile with the problems of the rules.
+        """
+        request = pb.TestRulesRequest(
+            parent=parent,
+            rules=rules,
+            file=file,
+            after_present=after_present,
+            max_examples=max_examples,
+        )
+        return Call("StatisticsService/TestRules", request, pb.RuleTest, length=LONG)
+
+    @rpc
+    def get_costs(self, parent: str, *, max_groups: int = 0) -> Call[pb.Costs]:
+        """Time and cores by step, facility and kind of job, losses, and the slowest groups.
+
+        Raises NotFound, InvalidArgument.
+        """
+        request = pb.GetCostsRequest(parent=parent, max_groups=max_groups)
+        return Call("StatisticsService/GetCosts", request, pb.Costs, length=LONG)
+
+    @rpc
     def get_ways(self, parent: str = "") -> Call[pb.Ways]:
         """What movements brought from place to place, of a campaign, a step, or all. Raises NotFound."""
         request = pb.GetWaysRequest(parent=parent)

@@ -23,6 +23,36 @@ def pattern_of(message: str) -> str:
     return " ".join(_DIFFERS.sub(lambda match: f"<{match.lastgroup}>", message).split())
 
 
+_HEAD = 300
+_PLACEHOLDERS = 3
+"""So much of a message goes into a rule: what comes later is rarely needed to know it again."""
+
+
+def expression_of(message: str) -> str:
+    """A regular expression that finds messages like this one: its first line, with `.+` for what
+    differs."""
+    head = next((line.strip() for line in message.splitlines() if line.strip()), "")[:_HEAD]
+    parts: list[str] = []
+    at = 0
+    for number, match in enumerate(_DIFFERS.finditer(head)):
+        parts.append(_escaped(head[at : match.start()]))
+        at = match.end()
+        if number == _PLACEHOLDERS:
+            break
+        parts.append(".+")
+    else:
+        parts.append(_escaped(head[at:]))
+    expression = "".join(parts)
+    while expression != (expression := expression.removesuffix(".+").removeprefix(".+").strip()):
+        pass
+    return expression
+
+
+def _escaped(text: str) -> str:
+    # Nothing but what has a meaning: the rule is to be read.
+    return re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text)
+
+
 @dataclass(slots=True)
 class Cause:
     """Failures alike; `last` is the one that was last."""

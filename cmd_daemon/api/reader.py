@@ -7,10 +7,12 @@ from cmd_daemon.kernel.records import (
     AttemptRow,
     CampaignFile,
     CampaignRow,
+    CostRow,
     FacilityLoad,
     FailureRow,
     GroupCount,
     GroupRow,
+    GroupStory,
     JobRow,
     NexusRow,
     PlacementRow,
@@ -20,6 +22,7 @@ from cmd_daemon.kernel.records import (
     ScheduleRun,
     SpanRow,
     StepRow,
+    TriedRow,
     WayRow,
 )
 from cmd_daemon.kernel.states import CampaignState, GroupState, JobKind, JobState
@@ -104,6 +107,20 @@ class Reader(Protocol):
     async def failures(
         self, campaign_id: int, step_id: int | None = None
     ) -> Sequence[FailureRow]: ...
+
+    async def tried(
+        self, campaign_id: int, step_id: int | None, most: int
+    ) -> tuple[Sequence[TriedRow], int]: ...
+
+    async def costs(self, campaign_id: int, step_id: int | None = None) -> Sequence[CostRow]: ...
+
+    async def losses(
+        self, campaign_id: int, step_id: int | None, now: int, most: int
+    ) -> Sequence[GroupStory]: ...
+
+    async def slowest(
+        self, campaign_id: int, step_id: int | None, now: int, most: int
+    ) -> Sequence[GroupStory]: ...
 
     async def events(
         self,

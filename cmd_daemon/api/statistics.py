@@ -7,20 +7,31 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cmd_api.v1 import statistics_pb2 as pb
 from cmd_api.v1 import statistics_pb2_grpc
-from cmd_daemon.api.causes import Cause, causes_of
-from cmd_daemon.api.errors import invalid
+from cmd_daemon.api.causes import Cause, causes_of, expression_of
+from cmd_daemon.api.costs import costs_message, story_message
+from cmd_daemon.api.errors import bad_file, invalid
 from cmd_daemon.api.names import parse
 from cmd_daemon.api.nexus import place_name
 from cmd_daemon.api.service import Context, Room
 from cmd_daemon.api.shapes import stamp
+from cmd_daemon.api.trials import RuleTrial
 from cmd_daemon.kernel.entities import Campaign, Step
+from cmd_daemon.kernel.outcome import ErrorClass, Failure
+from cmd_daemon.kernel.policy import RuleAction
 from cmd_daemon.kernel.states import FINAL_CAMPAIGN, FINAL_STEP
+from cmd_daemon.spec import CampaignFileError, proposed_rule, read_rules, rule_text
 
 SPANS = 60
 MOST_SPANS = 500
 MOST_SLICES = 500
 CAUSES = 50
 MOST_CAUSES = 500
+EXAMPLES = 5
+MOST_EXAMPLES = 50
+MOST_TRIED = 20_000
+"""Attempts that rules are tried on at most: the newest."""
+STORIES = 20
+MOST_STORIES = 500
 SECOND = 1_000_000
 LATEST = 253_402_300_799 * SECOND
 """The end of the year 9999, in microseconds: no time is later."""
@@ -103,6 +114,47 @@ class StatisticsService(statistics_pb2_grpc.StatisticsServiceServicer):
         return pb.FailureCauses(
             causes=[_cause(asked.campaign.name, cause) for cause in causes[:most]],
             total=rows[0].total if rows else 0,
+        )
+
+    async def TestRules(self, request: pb.TestRulesRequest, context: Context) -> pb.RuleTest:
+        asked = await self._parent(request.parent)
+        examples = _number("max_examples", request.max_examples, EXAMPLES, MOST_EXAMPLES)
+        try:
+            rules = read_rules(request.rules, file=request.file or "rules")
+        except CampaignFileError as error:
+            raise bad_file(error.problems) from error
+        steps = await self._room.reader.list_steps(asked.campaign.name)
+        policies = {
+            row.step.name: row.step.policy
+            for row in steps
+            if asked.step is None or row.step.id == asked.step.id
+        }
+        rows, total = await self._room.reader.tried(asked.campaign.id, asked.step_id, MOST_TRIED)
+        trial = RuleTrial(asked.campaign.name, policies, rules, request.after_present, examples)
+        return await asyncio.to_thread(trial.run, rows, total)
+
+    async def GetCosts(self, request: pb.GetCostsRequest, context: Context) -> pb.Costs:
+        asked = await self._parent(request.parent)
+        most = _number("max_groups", request.max_groups, STORIES, MOST_STORIES)
+        about, reader, now = (
+            (asked.campaign.id, asked.step_id),
+            self._room.reader,
+            self._room.clock.now(),
+        )
+        steps = await reader.list_steps(asked.campaign.name)
+        cores = {row.step.name: row.step.policy.resources.cores for row in steps}
+        losses = await reader.losses(*about, now, most)
+        return pb.Costs(
+            costs=[
+                costs_message(asked.campaign.name, row, cores[row.step])
+                for row in await reader.costs(*about)
+            ],
+            losses=[story_message(asked.campaign.name, row) for row in losses],
+            losses_total=losses[0].total if losses else 0,
+            slowest=[
+                story_message(asked.campaign.name, row)
+                for row in await reader.slowest(*about, now, most)
+            ],
         )
 
     async def GetWays(self, request: pb.GetWaysRequest, context: Context) -> pb.Ways:
@@ -193,4 +245,17 @@ def _cause(campaign: str, cause: Cause) -> pb.FailureCause:
         last_time=stamp(last.last_at),
         job=f"campaigns/{campaign}/steps/{last.step}/groups/{last.group}/jobs/{last.job}",
         attempt=last.attempt,
+        rule=_proposed(cause),
     )
+
+
+def _proposed(cause: Cause) -> str:
+    """A rule to start from: what may be tried again is, the rest waits for a person."""
+    last = cause.last
+    again = last.error_class not in (ErrorClass.PERMANENT, ErrorClass.UNKNOWN)
+    rule = proposed_rule(
+        expression_of(last.message),
+        Failure(last.task, "", last.message, last.exit_code),
+        RuleAction.RETRY if again else RuleAction.HOLD,
+    )
+    return rule_text(rule) if rule is not None else ""

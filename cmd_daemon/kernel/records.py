@@ -298,6 +298,57 @@ class FailureRow:
 
 
 @dataclass(slots=True)
+class TriedRow:
+    """A finished attempt that rules were asked about, with what its job and group came to since."""
+
+    step: str
+    group: str
+    job: str
+    kind: str
+    job_state: str
+    job_attempt: int
+    budget_from: int
+    group_state: str
+    attempt: AttemptRow
+
+
+@dataclass(slots=True)
+class CostRow:
+    """Finished attempts of jobs of one kind of a step at one facility. Times in microseconds: of all, of
+    those that failed, of the longest."""
+
+    step: str
+    facility: str
+    kind: str
+    attempts: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    retries: int
+    time: int
+    failed_time: int
+    longest: int
+
+
+@dataclass(slots=True)
+class GroupStory:
+    """What became of a group: `time` from its start to its end or now, in microseconds. `total` counts
+    all the groups that were asked for, also those not given."""
+
+    step: str
+    group: str
+    facility: str | None
+    state: str
+    reason: str
+    time: int
+    attempts: int
+    expected: int
+    succeeded: int
+    lost: int
+    total: int
+
+
+@dataclass(slots=True)
 class WayRow:
     """The newest counts of all movements from one place to another, as `NexusRow` has them."""
 

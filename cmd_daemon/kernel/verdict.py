@@ -70,7 +70,7 @@ def judge(
     `attempts_used` counts the attempts since a person last gave a new budget, this one included;
     `accepted` tells that a person already accepts losses. Never raises.
     """
-    if kind is not JobKind.PROCESS or not outcome.quanta:
+    if _without_quanta(kind, outcome):
         if outcome.ok:
             return Verdict(Action.SUCCEED)
         what = outcome.message or f"exit code {outcome.exit_code}"
@@ -82,6 +82,31 @@ def judge(
     return _judge_quanta(policy, outcome, attempts_used, accepted)
 
 
+def matches(
+    policy: StepPolicy, kind: JobKind, outcome: Outcome
+) -> list[tuple[Failure, ErrorRule | None]]:
+    """The failures that `judge` asks the error rules about, each with the rule that matches it. Of an
+    attempt that failed as a whole (task "") only one, which no rule can accept; of one that went well
+    none."""
+    if _without_quanta(kind, outcome):
+        return [] if outcome.ok else [_whole(policy, outcome)]
+    if not _counts_agree(outcome):
+        return [_whole(policy, outcome)]
+    if outcome.successful == outcome.expected:
+        return []
+    return [(failure, first_match(policy.errors, failure)) for failure in outcome.failures]
+
+
+def _without_quanta(kind: JobKind, outcome: Outcome) -> bool:
+    return kind is not JobKind.PROCESS or not outcome.quanta
+
+
+def _whole(policy: StepPolicy, outcome: Outcome) -> tuple[Failure, ErrorRule | None]:
+    failure = Failure(message=outcome.message, exit=outcome.exit_code)
+    able = (rule for rule in policy.errors if rule.action is not RuleAction.ACCEPT)
+    return failure, first_match(able, failure)
+
+
 def _budget(policy: StepPolicy, outcome: Outcome, used: int) -> bool:
     return used < policy.retry.attempts and outcome.error_class is not ErrorClass.PERMANENT
 
@@ -89,8 +114,7 @@ def _budget(policy: StepPolicy, outcome: Outcome, used: int) -> bool:
 def _judge_whole(policy: StepPolicy, outcome: Outcome, used: int, what: str) -> Verdict:
     """An attempt that failed as a whole, or whose counts say nothing: no part of it can be accepted."""
     rescue = MISSING_ONLY if outcome.successful else ""
-    failure = Failure(message=outcome.message, exit=outcome.exit_code)
-    rule = first_match((r for r in policy.errors if r.action is not RuleAction.ACCEPT), failure)
+    _, rule = _whole(policy, outcome)
     match rule and rule.action:
         case RuleAction.FAIL:
             return Verdict(Action.FAIL, f"an error rule ends the group: {what}")
@@ -127,8 +151,7 @@ def _judge_quanta(policy: StepPolicy, outcome: Outcome, used: int, accepted: boo
     missing = expected - good
     actions: dict[RuleAction | None, int] = {}
     forgiven: dict[int, int] = {}
-    for failure in outcome.failures:
-        rule = first_match(policy.errors, failure)
+    for _, rule in matches(policy, JobKind.PROCESS, outcome):
         action = rule.action if rule else None
         if rule is not None and action is RuleAction.ACCEPT:
             forgiven[id(rule)] = forgiven.get(id(rule), 0) + 1

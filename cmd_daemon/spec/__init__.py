@@ -31,6 +31,7 @@ from cmd_daemon.spec.planning import (
     split_request,
 )
 from cmd_daemon.spec.problems import CampaignFileError, Problem
+from cmd_daemon.spec.rules import proposed_rule, read_rules, rule_text
 from cmd_daemon.spec.schedules import SchedulePlan, parse_schedule, read_schedule
 from cmd_daemon.spec.schema import json_schema
 from cmd_daemon.spec.units import duration_text, memory_text, parse_duration, parse_memory
@@ -65,8 +66,11 @@ __all__ = [
     "parse_memory",
     "parse_schedule",
     "plan_campaign",
+    "proposed_rule",
     "read_campaign",
+    "read_rules",
     "read_schedule",
+    "rule_text",
     "share_problems",
     "split_request",
     "step_chain",

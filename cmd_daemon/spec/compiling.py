@@ -8,7 +8,6 @@ from typing import Any
 
 from cmd_daemon.hooks.ports import FacilityInfo
 from cmd_daemon.kernel.policy import (
-    ErrorRule,
     PlacementPlan,
     Resources,
     RetryPolicy,
@@ -23,6 +22,7 @@ from cmd_daemon.spec.parameters import substitute
 from cmd_daemon.spec.problems import CampaignFileError, Problem, dotted
 from cmd_daemon.spec.queries import joined
 from cmd_daemon.spec.reading import Document, read_document
+from cmd_daemon.spec.rules import compiled
 from cmd_daemon.spec.shape import shaped
 
 
@@ -166,7 +166,7 @@ def _policy(
         resources=_resources(step, candidates),
         retry=_retry(step),
         at_least=step.accept.at_least if step.accept is not None else 1.0,
-        errors=_errors(step),
+        errors=compiled(step.errors or ()),
         where=joined(file.where, step.where),
         stack=file.stack,
         butler=file.butler.repo,
@@ -228,17 +228,4 @@ def _retry(step: StepSection) -> RetryPolicy:
         backoff_max_s=max(section.backoff_max, section.backoff),
         memory_factor=growth.factor if growth is not None else 1.0,
         memory_max=growth.max if growth is not None else None,
-    )
-
-
-def _errors(step: StepSection) -> tuple[ErrorRule, ...]:
-    return tuple(
-        ErrorRule(
-            action=rule.action,
-            task=rule.task,
-            message=rule.message,
-            exit=rule.exit,
-            up_to=1.0 if rule.up_to is None else rule.up_to,
-        )
-        for rule in step.errors or ()
     )

@@ -122,11 +122,17 @@ def value_of(text: str) -> Any:
 
 def read_fragment(text: str) -> Any:
     """Parse a small YAML text that may be any value. Raises CampaignFileError."""
-    document = Document("")
-    _Builder(document, _decoded(text, "")).build()
+    document = read_value(text, "")
     if document.problems:
         raise CampaignFileError(document.problems)
     return document.data
+
+
+def read_value(text: str, file: str) -> Document:
+    """Parse a YAML text that may be any value. Raises CampaignFileError as `read_document` does."""
+    document = Document(file)
+    _Builder(document, _decoded(text, file)).build()
+    return document
 
 
 def kind_of(value: Any) -> str:

@@ -5,16 +5,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cmd_daemon.hooks.ports import FacilityInfo
-from cmd_daemon.kernel.policy import RuleAction
 from cmd_daemon.kernel.states import JobKind
 from cmd_daemon.spec.datasets import dataset_problem
 from cmd_daemon.spec.jobs import OUTPUT_KEYS, needs
 from cmd_daemon.spec.known import StepKnown
-from cmd_daemon.spec.model import KEYWISE, ErrorRuleSection, StepSection
-from cmd_daemon.spec.patterns import pattern_problem
+from cmd_daemon.spec.model import KEYWISE, StepSection
 from cmd_daemon.spec.problems import Path, Problem, dotted, shorten
 from cmd_daemon.spec.queries import query_problem
 from cmd_daemon.spec.reading import Document
+from cmd_daemon.spec.rules import check_rule, matches_all
 from cmd_daemon.spec.units import duration_text, memory_text
 
 _CONFIG_KEY = re.compile(r"[\w-]+:[A-Za-z_][\w.\[\]'\"-]*")
@@ -249,17 +248,14 @@ class StepCheck:
         caught = False
         for i, rule in enumerate(self._step.errors or []):
             here: Path = ("errors", i)
-            if rule.message is not None and (words := pattern_problem(rule.message)):
-                self._add((*here, "message"), words)
-            if rule.up_to is not None and rule.action is not RuleAction.ACCEPT:
-                self._add((*here, "up_to"), "'up_to' goes with 'action: accept' only", of_key=True)
+            check_rule(rule, self._path(here), self._document)
             if caught:
                 self._warn(
                     here,
                     "this rule is never reached, the one before matches everything",
                     "put it first",
                 )
-            caught = caught or _matches_all(rule)
+            caught = caught or matches_all(rule)
 
     def _data(self) -> None:
         step = self._step
@@ -314,11 +310,6 @@ def _jobs(kinds: list[JobKind]) -> str:
     words = [f"'{k.value}'" for k in kinds]
     listed = ", ".join(words[:-1])
     return f"{listed} and {words[-1]} jobs" if listed else f"{words[0]} jobs"
-
-
-def _matches_all(rule: ErrorRuleSection) -> bool:
-    nothing_asked = rule.task is None and rule.message is None and rule.exit is None
-    return nothing_asked and rule.up_to in (None, 1.0)
 
 
 def _amounts(memory: int, cores: int, walltime_s: float, given: set[str]) -> str:

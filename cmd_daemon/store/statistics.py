@@ -142,7 +142,7 @@ class StatisticsReading:
                 groups.c.id,
                 place.label("slice"),
             )
-            .where(_within(groups, campaign_id, step_id))
+            .where(within(groups, campaign_id, step_id))
             .subquery()
         )
         counted = (
@@ -179,7 +179,7 @@ class StatisticsReading:
         """What began and ended in each of `spans` spans of `width` microseconds from `start` on; what
         was before or after is left out. Attempts under way have begun too."""
         last = start + width * spans - 1
-        ours = _within(jobs, campaign_id, step_id)
+        ours = within(jobs, campaign_id, step_id)
         tried = jobs.join(attempts, attempts.c.job_id == jobs.c.id)
         began_at = func.coalesce(
             attempts.c.started_at, attempts.c.submitted_at, attempts.c.finished_at
@@ -253,5 +253,6 @@ class StatisticsReading:
         return [FailureRow(*row) for row in rows]
 
 
-def _within(table: Table, campaign_id: int, step_id: int | None) -> ColumnElement[bool]:
+def within(table: Table, campaign_id: int, step_id: int | None) -> ColumnElement[bool]:
+    """Rows of `table` that belong to the campaign or, if given, to the step."""
     return table.c.campaign_id == campaign_id if step_id is None else table.c.step_id == step_id
