@@ -1,5 +1,5 @@
 """What the tests of several rooms share lies beside this file: `history`, `daemon_process`,
-`certificates`, `services`.
+`certificates`, `hooked`, `named`, `services`.
 
 With `--database postgresql` the tests that take `database_url` run on PostgreSQL instead of SQLite.
 """

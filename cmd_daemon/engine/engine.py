@@ -13,9 +13,10 @@ from cmd_daemon.engine.containment import contained
 from cmd_daemon.engine.controls import Controls, commands_of
 from cmd_daemon.engine.facilities import LiveFacilities
 from cmd_daemon.engine.feed import Feed
+from cmd_daemon.engine.figures import Figures
 from cmd_daemon.engine.journal import Journal, Loaded
 from cmd_daemon.engine.lanes import Lane, Lanes
-from cmd_daemon.engine.nexus import log_nexus
+from cmd_daemon.engine.nexus import entries_of, log_nexus
 from cmd_daemon.engine.notices import Notices
 from cmd_daemon.engine.observers import Observers
 from cmd_daemon.engine.placing import Placing
@@ -99,6 +100,7 @@ class Engine:
     scheduling: Scheduling = field(init=False)
     notices: Notices = field(init=False)
     sweeps: Sweeps = field(init=False)
+    figures: Figures = field(init=False)
     recovered: bool = False
     beats: int = 0
     _inbox: deque[ev.Event | Asked] = field(default_factory=deque)
@@ -169,6 +171,7 @@ class Engine:
             self.host.state_dir / "notices.json",
             lambda: self.writer.problem,
         )
+        self.figures = Figures(self.view, self.lanes, self.placing, self.notices, self.clock)
 
     # --- what others call -------------------------------------------------------------------
 
@@ -243,6 +246,7 @@ class Engine:
             loaded.jobs.values(),
         )
         view.next_id = loaded.highest_id + 1
+        self.figures.outbox.load(loaded.effects.values())
         self._seq = loaded.last_seq
         self.feed.reached(loaded.last_seq)
         view.facilities.update(loaded.facilities)
@@ -305,6 +309,7 @@ class Engine:
             tasks.create_task(self._loop())
             tasks.create_task(self._watch_breakers())
             tasks.create_task(self.scheduling.run())
+            tasks.create_task(self.figures.run())
 
     async def _start_lane(self, lane: Lane) -> None:
         """Start a driver, as often as it takes; then observe its attempts."""
@@ -499,12 +504,7 @@ class Engine:
         self.feed.publish(records)
         self.observers.publish(records)
         self.notices.publish(records)
-        log_nexus(taken.batch)
-        metrics.commit_seconds.observe(seconds)
-        metrics.commit_events.observe(len(records))
-        counts: dict[tuple[str, str], int] = {}
-        for record in records:
-            key = (record.kind, record.to_state)
-            counts[key] = counts.get(key, 0) + 1
-        for (kind, state), count in counts.items():
-            metrics.events_total.labels(kind, state).inc(count)
+        entries = entries_of(taken.batch)
+        log_nexus(entries)
+        self.observers.publish_nexus(entries)
+        self.figures.committed(taken.batch, entries, seconds)

@@ -143,6 +143,10 @@ class Notices:
             self._queue(f"{EVENT}{record.seq}", notice)
         self._seq = max(self._seq, records[-1].seq) if records else self._seq
 
+    def waiting(self) -> dict[str, int]:
+        """How many notices each notifier has not delivered."""
+        return {name: len(queue) for name, queue in self._queues.items()}
+
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """The endless tasks that look and deliver."""
         if not self._notifiers:

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from cmd_daemon.engine.containment import contained
-from cmd_daemon.hooks.ports import CommittedEvent, EventObserver
+from cmd_daemon.hooks.ports import CommittedEvent, EventObserver, NexusEntry, NexusObserver
 from cmd_daemon.kernel.records import Record
 from cmd_daemon.observe.metrics import observer_dropped
 
@@ -24,19 +24,27 @@ class Observers:
 
     def __init__(self, observers: Sequence[EventObserver]) -> None:
         self._observers = observers
-        self._queues: list[deque[Record]] = [deque(maxlen=QUEUE) for _ in observers]
+        self._queues: list[deque[Record | NexusEntry]] = [deque(maxlen=QUEUE) for _ in observers]
         self._arrived = [asyncio.Event() for _ in observers]
 
     def publish(self, records: Sequence[Record]) -> None:
         """Committed events, in order."""
-        for observer, queue, arrived in zip(
-            self._observers, self._queues, self._arrived, strict=True
-        ):
-            dropped = len(queue) + len(records) - QUEUE
-            if dropped > 0:
-                observer_dropped.labels(observer.name).inc(dropped)
-            queue.extend(records)
-            arrived.set()
+        for index in range(len(self._observers)):
+            self._put(index, records)
+
+    def publish_nexus(self, entries: Sequence[NexusEntry]) -> None:
+        """The nexus log of the events published last."""
+        for index, observer in enumerate(self._observers):
+            if entries and isinstance(observer, NexusObserver):
+                self._put(index, entries)
+
+    def _put(self, index: int, told: Sequence[Record | NexusEntry]) -> None:
+        queue = self._queues[index]
+        dropped = len(queue) + len(told) - QUEUE
+        if dropped > 0:
+            observer_dropped.labels(self._observers[index].name).inc(dropped)
+        queue.extend(told)
+        self._arrived[index].set()
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """The endless tasks that serve the observers."""
@@ -48,9 +56,14 @@ class Observers:
             await arrived.wait()
             arrived.clear()
             while queue:
-                batch = [_shown(queue.popleft()) for _ in range(min(len(queue), SET_SIZE))]
+                batch = [queue.popleft() for _ in range(min(len(queue), SET_SIZE))]
+                events = [_shown(each) for each in batch if isinstance(each, Record)]
+                entries = [each for each in batch if isinstance(each, NexusEntry)]
                 try:
-                    await contained(observer.observe(batch), OBSERVE_S)
+                    if events:
+                        await contained(observer.observe(events), OBSERVE_S)
+                    if entries and isinstance(observer, NexusObserver):
+                        await contained(observer.observe_nexus(entries), OBSERVE_S)
                 except Exception:
                     log.exception("an observer failed", observer=observer.name, events=len(batch))
 

@@ -86,6 +86,10 @@ class Placing:
         """Where each region has been placed, by campaign."""
         return self._where.of
 
+    def placed(self, campaign_id: int) -> Mapping[str, int]:
+        """How many of a campaign's groups are at each facility, those that are over too."""
+        return self._where.at(campaign_id).counts
+
     def load(self, campaign_id: int, before: PlacedBefore) -> None:
         """What was placed before this daemon started; before its groups are adopted."""
         self._where.load(campaign_id, before)

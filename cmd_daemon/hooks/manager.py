@@ -112,7 +112,6 @@ class Plugins:
             ("cmd_register_probes", "probe", self.probes),
             ("cmd_register_locators", "locator", self.locators),
             ("cmd_register_splitters", "splitter", self.splitters),
-            ("cmd_register_observers", "observer", self.observers),
         )
         for hook, what, found in kinds:
             for each in self._call(module, hook, info):
@@ -149,15 +148,14 @@ class Plugins:
                 raise PluginError(f"[plugin.{name}]: {error}") from error
         self._manager.hook.cmd_configure(settings=valid)
         infos = {info.name: info for info in self.infos}
+        kinds: tuple[tuple[str, str, dict[str, Any]], ...] = (
+            ("cmd_register_notifiers", "notifier", self.notifiers),
+            ("cmd_register_observers", "observer", self.observers),
+        )
         for name, module in self._manager.list_name_plugin():
-            for notifier in self._call(module, "cmd_register_notifiers", infos[name]):
-                _keep(
-                    self.notifiers,
-                    notifier.name,
-                    notifier,
-                    f"notifier {notifier.name}",
-                    infos[name],
-                )
+            for hook, what, found in kinds:
+                for each in self._call(module, hook, infos[name]):
+                    _keep(found, each.name, each, f"{what} {each.name}", infos[name])
 
     def validate_campaign(self, campaign: CampaignReview) -> list[tuple[str, str]]:
         """Problems all plugins see in a campaign, as (field, words). A plugin that fails is a problem too."""

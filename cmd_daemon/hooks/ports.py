@@ -422,6 +422,37 @@ class EventObserver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class NexusEntry:
+    """One line of the nexus log: what an attempt of a movement, which has ended, told of datasets of one
+    type. `at` in microseconds UTC, `kind` is that of the job, `counts` has `made`, `sent`, `arrived`,
+    `ingested`, `bytes` and the like, as far as the attempt told them."""
+
+    at: int
+    campaign: str
+    step: str
+    group: str
+    job: str
+    attempt: int
+    facility: str
+    kind: str
+    succeeded: bool
+    movement: str
+    source: str
+    destination: str
+    dataset_type: str
+    counts: Mapping[str, int]
+    gaps: int
+
+
+@runtime_checkable
+class NexusObserver(EventObserver, Protocol):
+    """An observer that is told of the nexus log too, from the same queue."""
+
+    async def observe_nexus(self, entries: Sequence[NexusEntry]) -> None:
+        """Take note, as `observe`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something a person should know: severity info, warning or urgent, the entity it is about, one
     sentence, and the command that acts on it."""

@@ -61,7 +61,7 @@ class Hooks:
 
     @hookspec
     def cmd_register_observers(self) -> Iterable[EventObserver]:  # type: ignore[empty-body]
-        """Observers of committed events. Called once at start."""
+        """Observers of committed events. Called once at start, after `cmd_configure`."""
 
     @hookspec
     def cmd_add_settings(self) -> Iterable[tuple[str, type[BaseModel]]]:  # type: ignore[empty-body]

@@ -35,6 +35,63 @@ facility_up = Gauge(
     ["facility"],
     registry=registry,
 )
+campaign_running = Gauge(
+    "cmd_campaign_running",
+    "1 if a campaign runs, 0 if it is over, paused, being cancelled, or not started.",
+    ["campaign"],
+    registry=registry,
+)
+groups = Gauge(
+    "cmd_groups",
+    "Groups of campaigns that are not archived.",
+    ["campaign", "state"],
+    registry=registry,
+)
+jobs = Gauge(
+    "cmd_jobs", "Jobs of campaigns that are not archived.", ["campaign", "state"], registry=registry
+)
+share = Gauge(
+    "cmd_campaign_share",
+    "Share of a campaign's placed groups that are at a facility.",
+    ["campaign", "facility"],
+    registry=registry,
+)
+share_target = Gauge(
+    "cmd_campaign_share_target",
+    "Share that the campaign file asks for.",
+    ["campaign", "facility"],
+    registry=registry,
+)
+lane_jobs = Gauge(
+    "cmd_lane_jobs",
+    "Jobs that wait for a slot (ready) or may be outside (flying).",
+    ["facility", "driver", "state"],
+    registry=registry,
+)
+calls_waiting = Gauge(
+    "cmd_calls_waiting",
+    "Intended calls without an answer; verbs such as pause are commands.",
+    ["facility", "driver", "verb"],
+    registry=registry,
+)
+oldest_call = Gauge(
+    "cmd_oldest_call_seconds",
+    "Age of the oldest intended call without an answer.",
+    ["facility", "driver"],
+    registry=registry,
+)
+notices_waiting = Gauge(
+    "cmd_notices_waiting",
+    "Notices a notifier has not delivered.",
+    ["notifier"],
+    registry=registry,
+)
+bytes_moved = Counter(
+    "cmd_bytes_moved",
+    "Bytes that transfers have brought.",
+    ["source", "destination"],
+    registry=registry,
+)
 rpc_seconds = Histogram(
     "cmd_rpc_seconds", "Seconds an API call takes.", ["method", "code"], registry=registry
 )

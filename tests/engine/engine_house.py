@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,9 @@ class House:
             same = self.engine._seq == before and not self.engine.writer.pending
             if same and not self.engine.waiting:
                 assert problems(self.engine.view, effects) == []
+                lines = Counter((e.facility, e.driver, e.verb) for e in effects.values())
+                waiting = self.engine.figures.outbox.waiting()
+                assert lines == Counter({line: n for line, (n, _) in waiting.items() if n})
                 return
 
     async def apply(self, name: str = "camp", start: bool = True, **steps: StepPolicy) -> int:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from certificates import Authority
+from hooked import Hooked
 from pydantic import TypeAdapter, ValidationError
-from receivers import Hooked, Mailbox, mail_server
+from receivers import Mailbox, mail_server
 
 from cmd_daemon.hooks import Notice
 from cmd_daemon.hooks.manager import PluginError, Plugins

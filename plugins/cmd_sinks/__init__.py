@@ -1,0 +1,1 @@
+"""Sinks for the transition log and the nexus log: Loki and OpenSearch."""
