@@ -119,19 +119,19 @@ async def test_a_paused_task_is_told_and_not_taken_for_the_end(
     place: BpsPlace, driver: PandaDriver
 ) -> None:
     order = place.order()
-    place.server.pilot.hold("*_cal*", at="activated", tasks=f"{place.name(order.key)}_*")
+    tasks = f"{place.name(order.key)}_*"
+    rule = place.server.pilot.hold("*_cal*", at="activated", tasks=tasks)
     ref = await submitted(driver, order)
     async for _ in following(driver, ref):
-        if any("_cal_" in task.parameters["taskName"] for task in place.tasks_of(order.key)):
-            break
-    [cal] = [t for t in place.tasks_of(order.key) if "_cal_" in t.parameters["taskName"]]
-    with place.server.world.lock:
-        commands.register(place.server.world, cal.id, "pause", "", True)
+        cal = [t for t in place.tasks_of(order.key) if "_cal_" in t.parameters["taskName"]]
+        with place.server.world.lock:
+            if cal and commands.register(place.server.world, cal[0].id, "pause", "", True)[0] == 0:
+                break
     seen = await note_with(driver, ref, "paused")
     assert seen.phase is Phase.RUNNING
     with place.server.world.lock:
-        place.server.world.pilot.rules.clear()
-        commands.register(place.server.world, cal.id, "resume", "", True)
+        commands.register(place.server.world, cal[0].id, "resume", "", True)
+        place.server.pilot.forget(rule, place.server.world)
     assert (await outcome_of(driver, ref)).ok
 
 
@@ -167,6 +167,18 @@ async def test_a_parked_task_is_for_a_person(place: BpsPlace, driver: PandaDrive
     outcome = await outcome_of(driver, await submitted(driver, order))
     assert outcome.error_class is ErrorClass.PERMANENT
     assert "is parked by PanDA (exhausted)" in outcome.message
+
+
+async def test_what_gets_nowhere_for_hours_is_told(place: BpsPlace, driver: PandaDriver) -> None:
+    order = place.order()
+    place.server.faults.stick(f"{place.name(order.key)}_02_cal*", "brokerage")
+    ref = await submitted(driver, order)
+    seen = await note_with(driver, ref, "candidates")
+    assert "no change" not in seen.progress.note  # type: ignore[union-attr]
+    place.server.advance(13 * 3600.0)
+    assert "no change for 13 hours in state 'pending'" in (
+        (await note_with(driver, ref, "no change")).progress.note  # type: ignore[union-attr]
+    )
 
 
 async def test_nothing_is_lost_while_panda_is_away(place: BpsPlace, driver: PandaDriver) -> None:

@@ -1,6 +1,6 @@
 """Workflows that iDDS has: how far they are at PanDA, and their end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from cmd_panda.bps.states import Planned, Verdict, matched, planned, progress, v
 from cmd_panda.errors import ErrorTable
 from cmd_panda.faults import Kind, PandaFault
 from cmd_panda.records import RequestRecord, TaskRecord
+from cmd_panda.states import message_of
+from cmd_panda.watching import FINAL, Tasks
 from cmd_panda.work import Place
 
 ENDINGS_AT_A_TIME = 20
@@ -38,6 +40,7 @@ class Seen:
     plan: Sequence[Planned]
     tasks: Mapping[str, TaskRecord]
     verdict: Verdict
+    warning: str = ""
 
     def with_request(self, request: RequestRecord | None) -> "Seen":
         """The same with what iDDS says of it."""
@@ -46,20 +49,22 @@ class Seen:
 
     def observation(self, key: str) -> Observation:
         """How far it is."""
-        note = self.verdict.note
+        note = self.verdict.note or self.warning
         if self.record["cancelled"] and not self.verdict.over:
             note = f"being cancelled; {note}".removesuffix("; ")
         return Observation(key, self.verdict.phase, progress=progress(self.plan, self.tasks, note))
 
 
-async def tasks_of(place: Place, records: Sequence[Record]) -> list[dict[str, TaskRecord]]:
-    """The PanDA tasks of workflows by their planned names, from one look. Raises PandaFault."""
+async def tasks_since(place: Place, records: Iterable[Record]) -> Tasks:
+    """Our tasks at PanDA as this cycle has seen them, with all those of these workflows. Raises
+    PandaFault."""
     oldest = min((float(record.get("sending_at") or 0.0) for record in records), default=0.0)
-    tasks = await place.shared().watch.tasks(round(oldest * 1e6))
-    return [
-        matched(planned(record["tasks"]), tasks.beginning(f"{record['name']}_"))
-        for record in records
-    ]
+    return await place.shared().watch.tasks(round(oldest * 1e6))
+
+
+def tasks_of(record: Record, tasks: Tasks) -> dict[str, TaskRecord]:
+    """The tasks of a workflow by their planned names."""
+    return matched(planned(record["tasks"]), tasks.beginning(f"{record['name']}_"))
 
 
 class Following:
@@ -76,28 +81,39 @@ class Following:
         if not sent:
             return {}
         seen: dict[str, Seen] = {}
-        found = await tasks_of(self._place, list(sent.values()))
-        for (ref, record), tasks in zip(sent.items(), found, strict=True):
-            plan = planned(record["tasks"])
-            told = verdict(plan, tasks, None, record["cancelled"])
-            seen[ref] = Seen(record, plan, tasks, told)
+        tasks = await tasks_since(self._place, sent.values())
+        for ref, record in sent.items():
+            plan, mine = planned(record["tasks"]), tasks_of(record, tasks)
+            told = verdict(plan, mine, None, record["cancelled"])
+            seen[ref] = Seen(record, plan, mine, told, self._warning(mine, tasks))
         await self._ask_requests(seen)
         await self._abort(seen)
         return seen
+
+    def _warning(self, mine: Mapping[str, TaskRecord], tasks: Tasks) -> str:
+        """What people should know of its tasks. One that waits for another is not stuck as long as any
+        of them gets on."""
+        moved = max((tasks.moved_at(each.id) for each in mine.values()), default=0)
+        now, hours = self._place.host.now(), self._place.settings.stuck_h
+        for each in mine.values():
+            if each.status not in FINAL and (words := message_of(each, moved, now, hours)):
+                return f"task {each.id}: {words}"
+        return ""
 
     async def _ask_requests(self, seen: dict[str, Seen]) -> None:
         doubtful = {
             ref: int(each.record["request"]) for ref, each in seen.items() if each.verdict.doubtful
         }
+        watch = self._place.shared().watch
+        certain = seen.keys() - doubtful.keys()
+        watch.forget_requests([int(seen[ref].record["request"]) for ref in certain])
         if not doubtful:
             return
-        watch = self._place.shared().watch
         requests = await watch.requests(set(doubtful.values()))
         for ref, number in doubtful.items():
             # A detailed answer has the number only where there are transforms.
             known = requests.get(number) or requests.named(str(seen[ref].record["name"]))
             seen[ref] = seen[ref].with_request(known)
-        watch.forget_requests([doubtful[ref] for ref in doubtful if seen[ref].verdict.over])
 
     async def _abort(self, seen: Mapping[str, Seen]) -> None:
         """Abort the requests of attempts that nobody wants any more, every now and then."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cmd_daemon.hooks import DriverError, ErrorClass, LogChunk, Part
 from cmd_panda.bps.agents import BpsAgents
-from cmd_panda.bps.following import Record, tasks_of
+from cmd_panda.bps.following import Record, tasks_of, tasks_since
 from cmd_panda.errors import ErrorTable
 from cmd_panda.faults import PandaFault
 from cmd_panda.inspecting import MOST_PARTS, job_parts, link_to, read_part, task_part
@@ -41,7 +41,7 @@ async def parts_of_workflow(place: Place, table: ErrorTable, record: Record) -> 
     page = link_to(place, f"idds/wfprogress/?requestid={number}")
     parts.append(Part(f"request {number}", "request", state, message=words, link=page))
     try:
-        [tasks] = await tasks_of(place, [record])
+        tasks = tasks_of(record, await tasks_since(place, [record]))
         server = place.shared().server
         jobs = await asyncio.gather(
             *(server.jobs(task.id, unsuccessful=task.files > FEW_JOBS) for task in tasks.values())
@@ -87,8 +87,7 @@ async def read_workflow_log(
 async def _tasks(place: Place, record: Record) -> Iterable[TaskRecord]:
     if record.get("request") is None:
         return ()
-    [tasks] = await tasks_of(place, [record])
-    return tasks.values()
+    return tasks_of(record, await tasks_since(place, [record])).values()
 
 
 async def _read_at_facility(
