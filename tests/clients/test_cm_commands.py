@@ -59,6 +59,11 @@ COMMANDS = {
     "completion",
     "attempts",
     "schedules",
+    "report",
+    "failures",
+    "rule-test",
+    "top",
+    "web",
     "schedule",
 }
 
