@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from named import left_out
 
 HERE = Path(__file__).parent
 PARTS = ("url", "transfers", "daemons")
@@ -12,11 +13,7 @@ PARTS = ("url", "transfers", "daemons")
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave this directory out unless the command line names it: it needs an installed Rucio."""
-    for argument in config.args:
-        asked = Path(config.invocation_params.dir, argument.split("::")[0]).resolve()
-        if asked == HERE or HERE in asked.parents:
-            return None
-    return True if collection_path.name.startswith("test_") else None
+    return left_out(HERE, collection_path, config)
 
 
 @pytest.fixture(scope="session")
