@@ -9,7 +9,7 @@ RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo demo-rucio demo-panda serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-rucio test-panda test-web bench bench-databases bench-rucio proto rubin rucio clean
+.PHONY: help demo demo-rucio demo-panda serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-prometheus test-rucio test-panda test-web bench bench-databases bench-rucio proto rubin rucio clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ test-chain: .venv/.dev $(RUBIN)/.stack  ## more faults of the full chain, end to
 
 test-postgres: .venv/.dev  ## store, engine and crash tests on PostgreSQL
 	$(PYTEST) --database postgresql tests/store tests/engine tests/schedules tests/crash
+
+test-prometheus: .venv/.dev  ## alert rules in a real Prometheus from Debian, before a real daemon
+	$(PYTEST) tests/prometheus
 
 test-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## a real Rucio from nothing: server, daemons, transfers, messages
 	$(PYTEST) tests/rucio_butler/live

@@ -252,7 +252,12 @@ class Calls:
         for answer in listed(answers, len(wanted)):
             pair = wanted.pop(key_of(answer), None)
             if pair is None:
-                log.warning("an answer nobody asked for", driver=lane.name, answer=words(answer))
+                log.warning(
+                    "an answer nobody asked for",
+                    facility=lane.facility,
+                    driver=lane.name,
+                    answer=words(answer),
+                )
                 continue
             call = pair[0]
             failpoint("before-answer")

@@ -66,7 +66,12 @@ class Controls:
         for answer in listed(answers, len(controls)):
             known = asked.pop(key_of(answer), None)
             if known is None:
-                log.warning("an answer nobody asked for", driver=lane.name, answer=words(answer))
+                log.warning(
+                    "an answer nobody asked for",
+                    facility=lane.facility,
+                    driver=lane.name,
+                    answer=words(answer),
+                )
                 continue
             kind = getattr(answer, "error_class", None)
             error = kind if isinstance(kind, ErrorClass) else ErrorClass.UNKNOWN

@@ -188,7 +188,11 @@ class Placing:
             try:
                 self._tell(group, algorithm, answer)
             except Exception:
-                log.exception("a placement made no sense", algorithm=algorithm)
+                log.exception(
+                    "a placement made no sense",
+                    algorithm=algorithm,
+                    group=group.name,
+                )
                 problem = f"the selector for {algorithm!r} answered {words(answer)}"
                 self._refuse([group], algorithm, problem, permanent=False)
 

@@ -103,7 +103,10 @@ class Polling:
                 self._tell(job_asked, each)
             except Exception:
                 log.exception(
-                    "an observation made no sense", facility=lane.facility, driver=lane.name
+                    "an observation made no sense",
+                    facility=lane.facility,
+                    driver=lane.name,
+                    attempt=key_of(each),
                 )
 
     def _tell(self, job: Job, seen: Observation) -> None:

@@ -46,7 +46,9 @@ async def ask_splitter(
             ErrorClass.TRANSIENT, f"splitter {name} did not answer in {SPLIT_S:.0f} s"
         ) from None
     except Exception as error:
-        log.exception("a splitter raised", splitter=name)
+        log.exception(
+            "a splitter raised", splitter=name, campaign=request.campaign, step=request.step
+        )
         problem = words(f"splitter {name} failed: {type(error).__name__}: {error}")
         raise DriverError(ErrorClass.PERMANENT, problem) from error
     return shares
@@ -128,7 +130,7 @@ class Splitting:
         except Exception as error:
             kind = getattr(error, "error_class", None)
             if not isinstance(error, DriverError):
-                log.exception("a split made no sense", step=request.step)
+                log.exception("a split made no sense", campaign=request.campaign, step=request.step)
             self._post(
                 ev.SplitFailed(
                     step_id=step_id,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cm_client import Client, DaemonUnavailable
 
-STARTS_S = 30.0
+STARTS_S = 120.0
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from live_setup import (  # noqa: E402
     roots_of,
 )
 from moving_setup import scenarios_of  # noqa: E402
-from rucio_site import Site, packages  # noqa: E402
+from rucio_site import Site  # noqa: E402
+from services import debian  # noqa: E402
 from services.processes import listens  # noqa: E402
 
 from cmd_daemon.hooks import FacilityInfo  # noqa: E402
@@ -68,8 +69,8 @@ def site(
     whole = Site(tmp_path_factory.mktemp("rucio"), roots_of(directory))
     ports = [int(whole.addresses[name].rpartition(":")[2]) for name in SERVERS]
     with whole:
-        SPENT["packages of Debian installed in"] = packages.installing_s
-        SPENT["started in"] = time.monotonic() - began - packages.installing_s
+        SPENT["packages of Debian installed in"] = debian.installing_s
+        SPENT["started in"] = time.monotonic() - began - debian.installing_s
         for each in making:
             each.result()
         assert all(listens(port) for port in ports)
