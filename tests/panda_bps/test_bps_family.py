@@ -12,6 +12,7 @@ from bps_place import BpsPlace, following
 from panda_server.model import commands
 
 from cmd_daemon.hooks import (
+    Absent,
     Accepted,
     Command,
     Control,
@@ -23,6 +24,7 @@ from cmd_daemon.hooks import (
     Outcome,
     Phase,
     QuantaCount,
+    Refused,
     Unclear,
 )
 from cmd_panda.bps import agents
@@ -158,6 +160,35 @@ async def test_a_workflow_is_suspended_and_resumed_on_command(
     with place.server.world.lock:
         place.server.pilot.forget(rule, place.server.world)
     assert (await outcome_of(driver, ref)).ok
+
+
+async def test_what_idds_has_is_aborted_there(place: BpsPlace, driver: PandaDriver) -> None:
+    order = place.order()
+    (place.repo / "failed").write_text("0 1 2 3")
+    place.server.pilot.hold("*_cal*", tasks=f"{place.name(order.key)}_*")
+    ref = await submitted(driver, order)
+    async for seen in following(driver, ref):
+        if seen.progress and seen.progress.total:
+            break
+    assert (await driver.cancel([ref]))[0].done
+    outcome = await outcome_of(driver, ref)
+    assert outcome.message.startswith("cancelled")
+    [request] = place.requests_of(order.key)
+    assert request.status == "Cancelled"
+
+
+async def test_a_call_that_comes_late_plants_nothing(place: BpsPlace, driver: PandaDriver) -> None:
+    """A daemon that lost its connection has a new program there; what it sent to the old one may still
+    be read."""
+    first = place.order()
+    await outcome_of(driver, await submitted(driver, first))
+    late, newer = place.order(), await place.driver()
+    assert await newer.find([late.key]) == [Absent(late.key)]
+    [answer] = await driver.submit([late])
+    assert isinstance(answer, Refused)
+    assert "taken over" in answer.message
+    assert await newer.find([late.key]) == [Absent(late.key)]
+    await newer.stop()
 
 
 async def test_a_parked_task_is_for_a_person(place: BpsPlace, driver: PandaDriver) -> None:
