@@ -19,7 +19,7 @@ from cm_client import Client
 from cmd_daemon.kernel.records import Record
 from cmd_daemon.store import Store
 
-DEADLINE_S = 40.0
+DEADLINE_S = 60.0
 
 CONFIG = """\
 [daemon]

@@ -178,6 +178,9 @@ class Calls:
             calls = [await queue.get()]
             while len(calls) < SET_SIZE and not queue.empty():
                 calls.append(queue.get_nowait())
+            while not lane.started:
+                # What is picked up after a restart must not come while the driver clears up.
+                await self._clock.wait(0.05)
             while lane.breaker.state(self._clock.now()) == "open":
                 await self._clock.wait(0.5)
             if self._view.killed(lane.facility):

@@ -1,8 +1,9 @@
-"""Outside calls of a leader that does not hear of its PostgreSQL database any more."""
+"""When outside calls are not made: before the driver has started, and by a leader in doubt."""
 
 import asyncio
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from engine_house import HERE, House, step, until
@@ -10,6 +11,37 @@ from services.databases import Server
 from services.proxy import Proxy
 
 from cmd_daemon.store.postgres import dialect
+from cmd_daemon.testing.fake_driver import FakeDriver
+
+
+class SlowStart(FakeDriver):
+    """A driver that takes its time to start, and notes what it is asked meanwhile."""
+
+    too_early: ClassVar[list[str]] = []
+    up = False
+
+    async def start(self) -> None:
+        await asyncio.sleep(0.3)
+        self.up = True
+
+    async def _call(self, verb: str) -> None:
+        if not self.up:
+            self.too_early.append(verb)
+        await super()._call(verb)
+
+
+async def test_what_is_picked_up_after_a_restart_waits_for_the_driver(house: House) -> None:
+    house.world.slow_s = 60.0
+    async with house.running(checked=False):
+        await house.apply(one=step(5))
+        await until(lambda: house.world.calls["submit"] == 1, "a submit call")
+    house.world.slow_s = 0.0
+    house.drivers[HERE] = lambda host: SlowStart(house.world, HERE, host, poll_s=1.0)
+    async with house.running():
+        await house.reach("ACCEPTED")
+        await house.check()
+    assert SlowStart.too_early == []
+    house.ran_once(5)
 
 
 async def test_a_call_under_way_is_broken_off_when_another_daemon_may_lead(
