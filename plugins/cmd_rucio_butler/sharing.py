@@ -4,6 +4,7 @@ import asyncio
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,17 +26,20 @@ class Shared:
 
     def listen(self, settings: RucioSettings) -> None:
         """Begin to listen to the brokers that the settings name, if nobody does yet."""
-        loop, wake = asyncio.get_running_loop(), self.watch.wake
         if (stomp := settings.stomp) is not None:
-            self._begin(stomp.model_dump_json(), lambda: StompHints(stomp, loop, wake))
+            self._begin(stomp.model_dump_json(), partial(StompHints, stomp))
         if (kafka := settings.kafka) is not None:
             topics = topics_of(kafka, (settings.scope, *settings.scopes))
             what = f"{kafka.model_dump_json()} {topics}"
-            self._begin(what, lambda: KafkaHints(kafka, topics, loop, wake))
+            self._begin(what, partial(KafkaHints, kafka, topics))
 
-    def _begin(self, what: str, make: Callable[[], Hints]) -> None:
+    def _begin(
+        self,
+        what: str,
+        make: Callable[[asyncio.AbstractEventLoop, Callable[[], None]], Hints],
+    ) -> None:
         if what not in self.hints:
-            self.hints[what] = make()
+            self.hints[what] = make(asyncio.get_running_loop(), self.watch.wake)
             self.hints[what].start()
 
 
