@@ -94,7 +94,7 @@ async def _shares(desk: Desk) -> list[Shares]:
     running = [c for c in await desk.campaigns() if state_word(c) not in (*FINAL, "DRAFT")]
     for campaign in running[-CAMPAIGNS:]:
         steps = await desk.steps(campaign.name)
-        target = next((dict(step.shares) for step in steps if step.shares), None)
+        target = next((dict(sorted(step.shares.items())) for step in steps if step.shares), None)
         if target:
             found.append(shares_of(campaign.name, target, await group_counts(desk, campaign.name)))
     return found

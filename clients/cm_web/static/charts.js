@@ -25,7 +25,7 @@ function plot(place, told) {
     legend: { show: false },
     cursor: { y: false, points: { size: 6 } },
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    scales: { y: { range: (_, low, high) => [0, told.unit === "percent" ? 1 : Math.max(high * 1.08, 1)] } },
+    scales: { y: { range: (_, low, high) => [0, told.unit === "percent" ? Math.min(1, Math.max(high * 1.2, 0.1)) : Math.max(high * 1.08, 1)] } },
     axes: [
       { ...axis, size: 26, space: 58, values: (_, ticks, __, ___, apart) => ticks.map((tick) => moment(tick, apart)) },
       { ...axis, size: 52, space: 28, values: (_, ticks) => ticks.map((tick) => words(tick, told.unit)) },
@@ -37,10 +37,13 @@ function plot(place, told) {
       width: 1.6,
       dash: curve.dash,
       spanGaps: true,
-      points: { show: Boolean(curve.points), size: 5 },
+      points: { show: Boolean(curve.points), size: 5, filter: (plot, series) => curve.points && marked(plot.data[series]) },
     }))],
   }, [told.times, ...told.curves.map((curve) => curve.values)], place);
 }
+
+// Where something is, in a curve that is nothing most of the time.
+const marked = (values) => [...values.keys()].filter((at) => values[at] > 0);
 
 function colour(place, name) {
   const probe = place.ownerDocument.createElement("i");
