@@ -83,7 +83,7 @@ test-chain-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## the full chain with Rucio
 	$(PYTEST) tests/demo/chain_rucio.py
 
 test-panda: .venv/.dev $(RUBIN)/.stack  ## real BPS submits to the contract server of PanDA, which runs it
-	$(PYTEST) tests/panda_bps/live
+	$(PYTEST) tests/panda_bps/live tests/panda_plugin/live tests/panda_server/live
 
 test-web: .venv/.dev  ## the dashboard in a headless Chromium of Debian (root installs it, three minutes)
 	$(PYTEST) tests/web/browser_*.py
