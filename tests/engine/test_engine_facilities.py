@@ -9,8 +9,9 @@ import pytest
 from engine_house import DEADLINE_S, HERE, THERE, House, refused, step, until
 
 from cmd_daemon.engine import engine as engine_module
-from cmd_daemon.engine.engine import Engine
+from cmd_daemon.engine import sweeps
 from cmd_daemon.engine.limits import Limits
+from cmd_daemon.engine.sweeps import Sweeps
 from cmd_daemon.hooks.ports import JobOrder, Queue
 from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.draft import Refused
@@ -213,7 +214,7 @@ def live(house: House, name: str = HERE) -> list[str]:
 
 
 async def test_the_kill_switch(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "SWEEP", 3)
+    monkeypatch.setattr(sweeps, "SWEEP", 3)
     house.limits[HERE] = 5
     async with house.running() as engine:
         await house.apply(
@@ -253,7 +254,7 @@ async def test_a_kill_goes_on_after_a_restart(
         await until(lambda: len(live(house)) == 6)
         house.world.throttled = True
         with monkeypatch.context() as patched:
-            patched.setattr(Engine, "_sweep_facility", lambda *_: None)
+            patched.setattr(Sweeps, "facility", lambda *_: None)
             await engine.ask(ev.FacilityKilled(facility=HERE, actor="pilot", reason="smoke"))
         assert not house.groups("HELD")
     async with house.running() as engine:
@@ -284,7 +285,7 @@ async def test_a_revival_goes_on_after_a_restart(
         await until(lambda: not live(house) and not engine.live.ending(HERE))
         house.world.behaviours[""] = Behaviour()
         with monkeypatch.context() as patched:
-            patched.setattr(Engine, "_sweep_facility", lambda *_: None)
+            patched.setattr(Sweeps, "facility", lambda *_: None)
             await engine.ask(ev.FacilityRevived(facility=HERE, retry=True, actor="pilot"))
         assert len(house.groups("HELD")) == 4
     async with house.running():
@@ -299,7 +300,7 @@ async def test_a_submission_in_the_queue_is_not_made_after_a_kill(
     """What is intended and not called yet when the switch is used stays inside, even if the sweep has
     not come to it."""
     monkeypatch.setattr(engine_module, "SLICE", 1)
-    monkeypatch.setattr(engine_module, "SWEEP", 1)
+    monkeypatch.setattr(sweeps, "SWEEP", 1)
     entered, gate = asyncio.Event(), asyncio.Event()
 
     class Slow(FakeDriver):
@@ -339,7 +340,7 @@ async def test_a_submission_that_a_crash_cut_off_is_not_made_after_a_kill(
         await asyncio.wait_for(entered.wait(), DEADLINE_S)
         await until(lambda: len(house.jobs("SUBMITTING")) == 3)
         with monkeypatch.context() as patched:
-            patched.setattr(Engine, "_sweep_facility", lambda *_: None)
+            patched.setattr(Sweeps, "facility", lambda *_: None)
             await engine.ask(ev.FacilityKilled(facility=HERE, actor="pilot", reason="smoke"))
     del house.drivers[HERE]
     async with house.running() as engine:

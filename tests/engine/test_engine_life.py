@@ -307,6 +307,7 @@ async def test_the_same_request_is_done_once_and_another_is_refused(house: House
 
     async with house.running() as engine:
         ident = await house.apply(one=step(1, fake=RUNS_ON))
+        await until(lambda: house.jobs("RUNNING"))
         event = ev.CampaignPaused(campaign_id=ident, request_id="r1")
         answers = await asyncio.gather(*(engine.ask(event, row("d")) for _ in range(20)))
         assert all(answer is answers[0] for answer in answers)
