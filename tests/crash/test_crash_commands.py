@@ -1,9 +1,9 @@
 """kill -9 of the daemon between the intent of a command and the driver's answer: it is asked again, comes to
 its end, and is done once."""
 
+import asyncio
 import contextlib
 import json
-import sqlite3
 from collections import Counter
 
 import pytest
@@ -11,6 +11,7 @@ from daemon_process import DaemonProcess, until
 
 from cm_client import Client, CmError
 from cmd_api.v1.job_pb2 import Job
+from cmd_daemon.store import Store
 
 pytestmark = pytest.mark.timeout(300)
 NAME = "campaigns/crash"
@@ -45,8 +46,15 @@ def world(daemon: DaemonProcess, what: str) -> list[dict[str, str]]:
 
 def intents(daemon: DaemonProcess) -> list[str]:
     """The verbs in the outbox of a daemon that is dead."""
-    with contextlib.closing(sqlite3.connect(daemon.root / "state" / "cmd.db")) as connection:
-        return [verb for (verb,) in connection.execute("SELECT verb FROM effects")]
+
+    async def read() -> list[str]:
+        store = await Store.open(daemon.database, clock=lambda: 0, migrate=False)
+        try:
+            return [effect.verb for effect in (await store.load_open()).effects.values()]
+        finally:
+            await store.close()
+
+    return asyncio.run(read())
 
 
 def told(client: Client, verb: str) -> None:
