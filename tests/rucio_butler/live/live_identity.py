@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 from rucio_site import Site
-from rucio_site.processes import Process, free_port
 from rucio_site.server import environment
 from rucio_site.site import VENV
+from services.processes import Process, free_port
 
 PROXY_INFO = ObjectIdentifier("1.3.6.1.5.5.7.1.14")
 INHERIT_ALL = bytes.fromhex("300c300a06082b06010505071501")
