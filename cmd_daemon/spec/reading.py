@@ -19,6 +19,8 @@ MAX_NODES = 100_000
 MAX_DEPTH = 40
 MAX_TEXT = 4 * 1024 * 1024
 MAX_PROBLEMS = 100
+ADVISED = 500
+"""Characters of a line that is no YAML that are looked at for an advice."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
@@ -237,7 +239,8 @@ class _Builder:
 
     def _advice(self, line: int) -> str:
         lines = self._text.splitlines()
-        around = "\n".join(lines[max(0, line - 2) : line])
+        # The pattern below takes the square of a line's length: a line of a million brackets took hours.
+        around = "\n".join(each[:ADVISED] for each in lines[max(0, line - 2) : line])
         if re.search(r"[{\[,][^#\n]*\$\{\w+\}", around):
             return 'inside { } and [ ] a ${NAME} must be in quotes: "${NAME}"'
         if "\t" in around:
