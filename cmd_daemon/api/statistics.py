@@ -210,7 +210,10 @@ def _number(field: str, asked: int, usual: int, most: int) -> int:
 
 
 def _micros(field: str, time: Timestamp) -> int:
-    micros = time.ToMicroseconds()
+    try:
+        micros = time.ToMicroseconds()
+    except ValueError as error:  # nanoseconds that are none
+        raise invalid(field, f"is no time: {error}") from error
     if not 0 <= micros <= LATEST:
         raise invalid(field, "is out of range")
     return micros
