@@ -7,6 +7,7 @@ import structlog
 from cmd_daemon.engine.answers import key_of, listed, words
 from cmd_daemon.engine.calls import Call, CallFailed, answered, guarded
 from cmd_daemon.engine.clock import Clock
+from cmd_daemon.engine.journal import Journal
 from cmd_daemon.engine.lanes import Lane
 from cmd_daemon.failpoints import failpoint
 from cmd_daemon.hooks.control import Command, Control, Controllable
@@ -35,8 +36,11 @@ def commands_of(lane: Lane) -> frozenset[Command]:
 class Controls:
     """Asks drivers for what is wanted of their attempts, and posts what they answer."""
 
-    def __init__(self, view: View, clock: Clock, post: Callable[[ev.Event], None]) -> None:
+    def __init__(
+        self, view: View, journal: Journal, clock: Clock, post: Callable[[ev.Event], None]
+    ) -> None:
         self._view = view
+        self._journal = journal
         self._clock = clock
         self._post = post
 
@@ -54,6 +58,7 @@ class Controls:
         if not isinstance(lane.driver, Controllable):
             self._fail(asked, ErrorClass.PERMANENT, f"{lane.name} takes no commands any more")
             return
+        await self._journal.leading()
         failpoint("before-control")
         try:
             answers = await guarded(

@@ -137,7 +137,7 @@ class Engine:
             self.post,
             self.decided,
             self.lanes.queues.name_of,
-            Controls(self.view, self.clock, self.post).make,
+            Controls(self.view, self.journal, self.clock, self.post).make,
         )
         self.polling = Polling(self.view, self.clock, self.post, self.decided)
         self.splitting = Splitting(
