@@ -156,7 +156,7 @@ class RucioArchivist:
             self._movement, link, self._server, self._watch, self._settings, self._wanted
         )
         rule = await keeper.ensure(made.dataset, str(self._movement.rse), len(made.files))
-        self._wanted.settled = True
+        await self._wanted.settle()
         return await keeper.see_through(rule, len(made.files), self._tell)
 
     def _tell(self, rule: Rule) -> None:

@@ -7,7 +7,7 @@ rules for the same files at the same RSE become stuck by that, and are repaired 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,14 @@ MARK = "; paused by cmd"
 STOPPABLE = frozenset({"REPLICATING", "STUCK", "INJECT"})
 
 
+Keep = Callable[[Mapping[str, Any]], Awaitable[None]]
+"""Writes down what is wanted of an attempt, with its order. Raises OSError."""
+
+
+async def nowhere(told: Mapping[str, Any]) -> None:
+    """For what nobody has to know after a restart."""
+
+
 @dataclass(slots=True)
 class Wanted:
     """What is wanted of an attempt of a movement, the owner of its rules. `rules` are the ids of those it
@@ -38,20 +46,39 @@ class Wanted:
     rules: set[str] = field(default_factory=set)
     boosted: dict[str, str] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    keep: Keep = nowhere
 
     @classmethod
-    def of(cls, owner: str, record: Mapping[str, Any]) -> "Wanted":
+    def of(cls, owner: str, record: Mapping[str, Any], keep: Keep = nowhere) -> "Wanted":
         """As it is written down in an order's record."""
         told = record.get("wanted") or {}
-        return cls(owner, bool(told.get("paused")), told.get("priority"))
+        return cls(
+            owner,
+            bool(told.get("paused")),
+            told.get("priority"),
+            bool(told.get("settled")),
+            set(told.get("rules") or ()),
+            keep=keep,
+        )
 
-    def take(self, control: Control) -> dict[str, Any]:
-        """Want it from now on; what is to be written down."""
-        if control.command is Command.PRIORITY:
-            self.priority = int(control.value or 0)
-        else:
-            self.paused = control.command is Command.PAUSE
-        return {"paused": self.paused, "priority": self.priority}
+    async def take(self, control: Control) -> None:
+        """Want it from now on. Raises OSError."""
+        async with self.lock:
+            if control.command is Command.PRIORITY:
+                self.priority = int(control.value or 0)
+            else:
+                self.paused = control.command is Command.PAUSE
+            await self._keep()
+
+    async def settle(self) -> None:
+        """The attempt has all its rules. Raises OSError."""
+        async with self.lock:
+            self.settled = True
+            await self._keep()
+
+    async def _keep(self) -> None:
+        told = {"paused": self.paused, "priority": self.priority}
+        await self.keep({**told, "settled": self.settled, "rules": sorted(self.rules)})
 
     def met_by(self, rule: Rule) -> bool:
         """Whether a rule rests, or goes on, as it should."""

@@ -6,7 +6,7 @@ before a crash is found by its name and adopted. It takes commands: see `command
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -165,7 +165,11 @@ class RucioDriver(MoverDriver):
         """What is wanted of an attempt that is not over; it outlives the daemon in its order."""
         ref, owner = self._orders.ref(movement.order.key), naming.owner(movement)
         if ref not in self._wanted:
-            self._wanted[ref] = Wanted.of(owner, self._orders.record(ref) or {})
+
+            async def keep(told: Mapping[str, Any]) -> None:
+                await asyncio.to_thread(self._orders.command, ref, told)
+
+            self._wanted[ref] = Wanted.of(owner, self._orders.record(ref) or {}, keep)
         return self._wanted[ref]
 
     async def control(self, controls: Sequence[Control]) -> Sequence[ControlAnswer]:
@@ -187,8 +191,7 @@ class RucioDriver(MoverDriver):
             return ControlAnswer(asked.key, done=True)
         wanted = self._wanted_of(movement)
         try:
-            async with wanted.lock:
-                await asyncio.to_thread(self._orders.command, asked.ref, wanted.take(asked))
+            await wanted.take(asked)
             self._begin(asked.ref)  # an attempt of a former daemon
             words = await wanted.have_done(self._shared().server)
         except DriverError as error:

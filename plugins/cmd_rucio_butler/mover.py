@@ -198,7 +198,7 @@ class RucioMover(Mover):
         begun = await asyncio.gather(
             *(self._set_off(manifest, link, books) for link in manifest.links)
         )
-        self._wanted.settled = True
+        await self._wanted.settle()
         flights = [flight for each in begun for flight in each]
         if all(flight.rule.state == "OK" for flight in flights):
             ends = await self._ends(flights)

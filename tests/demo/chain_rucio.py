@@ -1,10 +1,13 @@
 """The full chain with Rucio as the mover, as its users run it: the daemon, three Butlers, a real Rucio."""
 
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from chain_process import FACILITIES, Chain, moving
 
@@ -18,6 +21,7 @@ class RucioChain(Chain):
 
     def __init__(self, place: Path) -> None:
         super().__init__(place, "--rucio")
+        self.patience_s = 900.0
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def chain(tmp_path: Path) -> Iterator[RucioChain]:
     made.stop()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_through_rucio_and_a_killed_daemon_the_chain_agrees_with_the_truth(
     chain: RucioChain,
 ) -> None:
@@ -58,3 +62,19 @@ def test_through_rucio_and_a_killed_daemon_the_chain_agrees_with_the_truth(
         kinds[each["name"].split("/")[5]] |= {file["kind"] for file in each["files"]}
     assert kinds["gather"] == kinds["archive"] == {"zip_file"}
     assert kinds["keep"] == {"data_product"}
+
+
+@pytest.mark.timeout(900)
+def test_ctrl_c_takes_the_rucio_down_too(chain: RucioChain) -> None:
+    """Database, broker, server, daemons and transfers are gone with the run, and so is the database's
+    directory."""
+    chain.wait_for(lambda: chain.daemon() is not None, "a daemon beside a Rucio")
+    started = psutil.Process(chain.process.pid).children(recursive=True)
+    words = [each.cmdline() for each in started]
+    assert {"postgres", "java", "gunicorn"} <= {each.name() for each in started}
+    (data,) = {each[each.index("-D") + 1] for each in words if "-D" in each}
+    os.kill(chain.process.pid, signal.SIGINT)
+    assert chain.end() == 130, chain.text()
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert alive == []
+    assert not Path(data).parent.exists()

@@ -127,7 +127,7 @@ async def test_a_paused_transfer_waits_and_goes_on(tmp_path: Path) -> None:
     async with asyncio.timeout(10):
         await rested.wait()
         assert not waiting.done(), "a pause is no end"
-        paused.take(Control("k", "r", Command.RESUME))
+        await paused.take(Control("k", "r", Command.RESUME))
         await goes_on.wait()
         # It is no failure that Rucio has not come by yet; then it has.
         assert server.now is not None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from quick_contract import QuickContract
 
-from cmd_daemon.hooks import DriverError, ErrorClass
+from cmd_daemon.hooks import Command, DriverError, ErrorClass
 from cmd_daemon.testing import FakeHost, facility_info
 from cmd_daemon.testing.driver_contract import outcomes, submitted
 from cmd_local.moving.settings import MoverSettings
@@ -43,6 +43,9 @@ class TestRucioContract(QuickContract):
         driver = RucioDriverFactory().create(self.info, rucio_settings(self.info), self.host)
         await driver.start()
         return driver
+
+    def command_values(self) -> Mapping[Command, int | str]:
+        return {Command.PRIORITY: 5}
 
     async def test_the_end_of_an_attempt_wakes_the_daemon(self) -> None:
         driver = await self.make_driver()

@@ -13,7 +13,7 @@ from live_setup import SCENARIO_OF_CONTRACT as SCENARIO
 from live_setup import AgentElsewhere
 from rucio_site import SCOPE, Site
 
-from cmd_daemon.hooks import FacilityInfo, JobKind, JobOrder
+from cmd_daemon.hooks import Command, FacilityInfo, JobKind, JobOrder
 from cmd_daemon.testing import FakeHost
 from cmd_daemon.testing.driver_contract import DriverContract
 from cmd_rucio_butler.driver import RucioDriver, RucioDriverFactory
@@ -83,6 +83,9 @@ class TestLiveContract(DriverContract):
 
     def long_orders(self, n: int) -> list[JobOrder]:
         return self._orders("long", "warp", n)
+
+    def command_values(self) -> Mapping[Command, int | str]:
+        return {Command.PRIORITY: 5}
 
     def ledger(self) -> Mapping[str, int]:
         rules = {}
