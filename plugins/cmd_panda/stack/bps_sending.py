@@ -81,7 +81,7 @@ class Workflow:
         self._file.write_text(yaml.safe_dump(self._content, sort_keys=False))
         self._made = prepare_driver(str(self._file), runWmsSubmissionChecks=False)
         works = self._made[1].idds_client_workflow.template.works
-        return [_task(work) for work in works.values()]
+        return [_task(work, self.name) for work in works.values()]
 
     def send(self) -> int:
         """Send it; return the number of the iDDS request.
@@ -98,16 +98,12 @@ class Workflow:
         return int(workflow.run_id)
 
 
-def _task(work: Any) -> Task:
+def _task(work: Any, workflow: str) -> Task:
     jobs = [str(entry["name"]) for entry in work.dependency_map]
     name = str(work.task_name)
-    return Task(name, _label(name), len(jobs), sum(len(nodes_of(job)) for job in jobs))
-
-
-def _label(task_name: str) -> str:
-    from lsst.ctrl.bps.panda.utils import extract_taskname
-
-    return str(extract_taskname(task_name)).rpartition("_")[0]
+    # {workflow}_{number}_{label}_{chunk}; a label may have digits of its own.
+    label = name.removeprefix(f"{workflow}_").partition("_")[2].rpartition("_")[0]
+    return Task(name, label, len(jobs), sum(len(nodes_of(job)) for job in jobs))
 
 
 def nodes_of(job: str) -> list[str]:

@@ -253,7 +253,6 @@ module("lsst.ctrl.bps.drivers", prepare_driver=prepare_driver)
 module("lsst.ctrl.bps.submit", submit=submit)
 module(
     "lsst.ctrl.bps.panda.utils",
-    extract_taskname=lambda name: "_".join(name.rsplit("_", 2)[1:]),
     get_idds_client=lambda config: Client(),
     get_idds_result=result,
 )
