@@ -44,6 +44,8 @@ def _kind(method: MethodDescriptor, names: dict[str, str]) -> str:
         "ListSteps": "campaign",
         "GetNexus": "step",
         "GetGroupCounts": "step",
+        "TestRules": "campaign",
+        "GetCosts": "campaign",
         "GetActivity": "step",
         "GetFailureCauses": "campaign",
         "GetWays": "campaign",
@@ -171,7 +173,7 @@ def test_states_are_output_only() -> None:
 
 
 def test_every_change_takes_a_request_id() -> None:
-    looks = ("Get", "List", "Watch", "Explain", "Read", "Plan")
+    looks = ("Get", "List", "Watch", "Explain", "Read", "Plan", "Test")
     changes = [m for m in ALL if not m.name.startswith(looks)]
     assert {m.name for m in changes} == {m.name for m in COMMANDS}
     assert all(has(m, "reason") for m in changes)

@@ -9,7 +9,7 @@ import pytest
 from panda_place import PandaPlace
 from panda_server.faults import Fault
 
-from cmd_daemon.hooks import JobOrder
+from cmd_daemon.hooks import Command, JobOrder
 from cmd_daemon.testing.driver_contract import DriverContract
 from cmd_panda.driver import PandaDriver
 
@@ -26,6 +26,9 @@ class TestPandaContract(DriverContract):
         # Another task of ours is there already: see `lookup` for what it is good for.
         self.place.earlier_task()
         return await self.place.driver()
+
+    def command_values(self) -> Mapping[Command, int | str]:
+        return {Command.PRIORITY: 700, Command.MEMORY: 3 * 2**30, Command.QUEUE: "LANCS_Rubin"}
 
     def _named(self, orders: list[JobOrder]) -> list[JobOrder]:
         self.keys |= {self.place.name(order.key): order.key for order in orders}
