@@ -98,8 +98,8 @@ def test_the_example_plugin_runs_a_campaign(installed: Path, tmp_path: Path) -> 
             assert list(plugin.brings) == [
                 "driver spool",
                 "splitter nights",
-                "observer spool-journal",
                 "algorithm most-free",
+                "observer spool-journal",
             ]
 
             with pytest.raises(InvalidCampaignFile) as caught:
