@@ -117,7 +117,7 @@ def names_of_tasks(daemon: PandaDaemon) -> Counter[str]:
 def everything_said(daemon: PandaDaemon) -> str:
     """All that the daemon has written: its log, its state, the server's copies of what it sent."""
     said = []
-    folders = [daemon.root / "state", daemon.root / "daemon.log", daemon.root / "panda" / "jobs"]
+    folders = [daemon.root / "state", daemon.root / "cmd.log", daemon.root / "panda" / "jobs"]
     for folder in folders:
         files = [folder] if folder.is_file() else folder.rglob("*")
         said += [file.read_bytes().decode("latin-1") for file in files if file.is_file()]
@@ -146,7 +146,7 @@ def test_killed_in_the_middle_and_without_a_token_for_a_while(daemon: PandaDaemo
     until(lambda: sum(daemon.ledger().values()) >= 6, "more scripts that ran", DEADLINE_S)
     daemon.server.faults.void_tokens()
     until(
-        lambda: "Signature has expired" in (daemon.root / "daemon.log").read_text(),
+        lambda: "Signature has expired" in (daemon.root / "cmd.log").read_text(),
         "a daemon that was told so",
         DEADLINE_S,
     )
