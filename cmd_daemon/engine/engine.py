@@ -245,7 +245,7 @@ class Engine:
             loaded.groups.values(),
             loaded.jobs.values(),
         )
-        view.next_id = loaded.highest_id + 1
+        view.next_id = max(view.next_id, loaded.highest_id + 1)
         self.figures.outbox.load(loaded.effects.values())
         self._seq = loaded.last_seq
         self.feed.reached(loaded.last_seq)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from cmd_daemon.kernel.commands import Command
+from cmd_daemon.kernel.commands import Command, read
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
 from cmd_daemon.kernel.records import FacilityState, Schedule
@@ -145,8 +145,9 @@ class View:
         """Fill an empty view from the store at start: campaigns that are not archived with all their
         steps, groups that are not final with all their jobs.
 
-        The caller then sets `next_id` above every id ever given, `facilities`, and in `group_names` the
-        names of all groups, final ones too, of each step that `splits`.
+        `next_id` is then above the numbers of all commands that wait: none is given twice. The caller raises
+        it above every id ever given, and sets `facilities`, and in `group_names` the names of all groups,
+        final ones too, of each step that `splits`.
         """
         for campaign in campaigns:
             self.campaigns[campaign.id] = campaign
@@ -159,3 +160,5 @@ class View:
             self.groups[group.id] = group
         for job in jobs:
             self.jobs[job.id] = job
+            for wanted in read(job.commands):
+                self.next_id = max(self.next_id, wanted.number + 1)

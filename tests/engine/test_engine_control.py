@@ -136,6 +136,20 @@ async def test_a_command_that_was_not_done_is_asked_for_after_a_restart(house: H
     house.ran_once(3)
 
 
+async def test_a_command_after_a_restart_is_not_taken_for_the_one_before(house: House) -> None:
+    """They are told apart by their numbers, whatever became of the first one's call."""
+    async with house.running():
+        await house.apply(one=step(1, fake=RUNS_ON | {"balks": None}))
+        await until(lambda: len(house.jobs("RUNNING")) == 1)
+        await say(house, (Command.PRIORITY, 5), (Command.QUEUE, "high"))
+    async with house.running(checked=False):
+        former = commands.read(house.jobs("RUNNING")[0].commands)
+        await say(house, (Command.PRIORITY, 7), (Command.QUEUE, "low"))
+        later = commands.read(house.jobs("RUNNING")[0].commands)
+    assert len(former) == len(later) == 2
+    assert min(w.number for w in later) > max(w.number for w in former)
+
+
 async def test_a_sweep_that_was_cut_off_is_made_after_the_restart(house: House) -> None:
     """As if the daemon had died between the commit of a wish and its sweep: the wish is stored, and no
     attempt was told."""

@@ -87,7 +87,7 @@ class ToyDaemon:
         groups = [g for g in rows.values() if isinstance(g, Group) and g.state not in FINAL_GROUP]
         jobs = [rows[ident] for g in groups for ident in g.jobs]
         self.view.load(campaigns, steps, groups, jobs)  # type: ignore[arg-type]
-        self.view.next_id = max(rows, default=0) + 1
+        self.view.next_id = max(self.view.next_id, *rows, 0) + 1
         self.view.facilities.update(self.store.facilities)
         for step in steps:
             if splits(step):
