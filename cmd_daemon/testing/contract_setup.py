@@ -91,6 +91,11 @@ class ContractSetup:
         """A value for each command of the driver that takes one, to be had by a long order."""
         return {}
 
+    def commands_taken(self, commands: frozenset[Command]) -> frozenset[Command]:
+        """Those of the driver's commands that attempts of these orders take. The others are refused
+        for good: a driver may have several kinds of work."""
+        return commands
+
     def fail_some(self, keys: Sequence[str]) -> AbstractContextManager[None]:
         """The outside world refuses these keys."""
         raise NotInjectable("the outside world cannot be made to refuse some keys")

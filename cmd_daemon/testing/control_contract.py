@@ -153,7 +153,7 @@ class ControlContract(ContractSetup):
             orders = self.orders(1)
             refs = await submitted(driver, orders)
             before = await outcomes(driver, refs, self.deadline_s)
-            for command in sorted(driver.commands):
+            for command in sorted(self.commands_taken(driver.commands)):
                 value = self.command_values().get(command)
                 _done(await driver.control(controls(refs, command, value)), refs)
             assert await outcomes(driver, refs, self.deadline_s) == before
@@ -176,12 +176,25 @@ class ControlContract(ContractSetup):
         async with self._drivers() as made:
             driver = await self._commanded(made)
             values = self.command_values()
-            taking = driver.commands - {Command.PAUSE, Command.RESUME}
+            taking = self.commands_taken(driver.commands) - {Command.PAUSE, Command.RESUME}
             assert values.keys() == taking, "command_values() has one for each command with a value"
             refs = await submitted(driver, self._long(1))
             for command, value in values.items():
                 await obeyed(driver, refs, command, self.deadline_s, value)
                 _done(await driver.control(controls(refs, command, value)), refs)
+            await self._end(driver, refs)
+
+    async def test_commands_that_are_not_taken_are_refused_for_good(self) -> None:
+        async with self._drivers() as made:
+            driver = await self._commanded(made)
+            refused = sorted(driver.commands - self.commands_taken(driver.commands))
+            if not refused:
+                return
+            refs = await submitted(driver, self._long(1))
+            for command in refused:
+                (answer,) = await driver.control(controls(refs, command, 1))
+                assert (answer.done, answer.error_class) == (False, ErrorClass.PERMANENT), answer
+                assert str(command) in answer.message, answer
             await self._end(driver, refs)
 
     async def test_commands_are_answered_for_what_was_asked(self) -> None:

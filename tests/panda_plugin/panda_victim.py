@@ -1,6 +1,7 @@
 """A driver that is killed at a chosen moment of a submission.
 
-python panda_victim.py JOB   (JOB: JSON with `facility`, `section`, `state`, `order`, `moment`)
+python panda_victim.py JOB   (JOB: JSON with `facility`, `section`, `state`, `order`, `moment`, and `now`:
+the server's time, microseconds UTC, which stands still)
 """
 
 import asyncio
@@ -8,23 +9,26 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from cmd_daemon.hooks import JobKind, JobOrder
+from cmd_daemon.hooks import FacilityInfo, JobKind, JobOrder
 from cmd_daemon.testing.host import FakeHost, facility_info
 from cmd_panda.driver import PandaDriver
 from cmd_panda.server import PandaServer
 from cmd_panda.settings import PandaSettings
 
 
-class RealHost(FakeHost):
-    """The host with the machine's clock."""
+class StillHost(FakeHost):
+    """The host with the server's clock, which stands still."""
+
+    def __init__(self, job: dict[str, Any], facility: FacilityInfo) -> None:
+        super().__init__(Path(job["state"]), {facility.name: facility})
+        self._now: int = job["now"]
 
     def now(self) -> int:
         """Microseconds UTC."""
-        return time.time_ns() // 1000
+        return self._now
 
 
 def die() -> None:
@@ -45,8 +49,8 @@ async def main(job: dict[str, Any]) -> None:
 
     PandaServer.submit_task = send_and_die  # type: ignore[method-assign]
     info = facility_info(job["facility"], settings={"panda": job["section"]})
-    host = RealHost(Path(job["state"]), {info.name: info})
-    driver = PandaDriver(info, PandaSettings.model_validate(job["section"]), host)
+    settings = PandaSettings.model_validate(job["section"])
+    driver = PandaDriver(info, settings, StillHost(job, info))
     await driver.start()
     await driver.submit([JobOrder(**{**job["order"], "kind": JobKind.SCRIPT})])
     await asyncio.Event().wait()

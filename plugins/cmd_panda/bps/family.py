@@ -37,12 +37,12 @@ from cmd_daemon.hooks import (
 from cmd_housekeeping.naming import ref_of
 from cmd_local.orders import BadOrder
 from cmd_panda.bps.agents import BpsAgents, site_of
+from cmd_panda.bps.commands import VERBS, RequestCommands
 from cmd_panda.bps.endings import cancelled, outcome_of
 from cmd_panda.bps.following import Following, Record, Seen, is_sent
 from cmd_panda.bps.looking import parts_of_workflow, read_workflow_log
 from cmd_panda.bps.rendering import MARK, far_order, parts_of, reference
 from cmd_panda.errors import ErrorTable
-from cmd_panda.faults import Kind, PandaFault
 from cmd_panda.settings import NAME
 from cmd_panda.work import Place
 
@@ -61,12 +61,13 @@ class BpsWork:
 
     kinds = frozenset({JobKind.PROCESS})
     mark = MARK
-    commands: frozenset[Command] = frozenset({Command.PAUSE, Command.RESUME})
+    commands: frozenset[Command] = frozenset(VERBS)
 
     def __init__(self, place: Place) -> None:
         self._place = place
         self._table = ErrorTable(place.settings.errors, place.settings.passive, place.facility.name)
         self._agents = BpsAgents(place)
+        self._commands = RequestCommands(place)
         self._following = Following(place, self._table)
         self._sent: dict[str, Record] = {}
         """Records of attempts that iDDS has, by reference: they change no more until we say so."""
@@ -245,7 +246,8 @@ class BpsWork:
                 )
                 continue
             for ref in refs:
-                self._sent.pop(ref, None)
+                if (record := self._sent.pop(ref, None)) is not None:
+                    self._commands.forget(int(record["request"]))
 
     # ---- cancel and control
 
@@ -286,20 +288,7 @@ class BpsWork:
         if not is_sent(record):
             words = "iDDS does not have it yet"
             return ControlAnswer(asked.key, False, ErrorClass.NOT_YET, words)
-        number = int(record["request"])
-        server = self._place.shared().server
-        pausing = asked.command is Command.PAUSE
-        try:
-            told = await server.requests(number, detail=False)
-            state = told[0].status if told else ""
-            if pausing == (state == "Suspended"):
-                return ControlAnswer(asked.key, True)
-            await server.command_request("suspend" if pausing else "resume", number)
-        except PandaFault as fault:
-            error_class = ErrorClass.PERMANENT if fault.kind is Kind.ROLE else ErrorClass.TRANSIENT
-            return ControlAnswer(asked.key, False, error_class, str(fault))
-        words = f"request {number} was asked to, and is {state} at iDDS"
-        return ControlAnswer(asked.key, False, ErrorClass.NOT_YET, words)
+        return await self._commands.carry_out(asked, int(record["request"]))
 
     # ---- drill-down
 

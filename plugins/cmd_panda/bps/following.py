@@ -33,19 +33,20 @@ def is_sent(record: Record | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A workflow at PanDA: what the facility has noted and planned, which tasks are there, and what that
-    comes to."""
+    """A workflow at PanDA: what the facility has noted and planned, which tasks are there, what that
+    comes to, and the state of its request where that was asked for."""
 
     record: Record
     plan: Sequence[Planned]
     tasks: Mapping[str, TaskRecord]
     verdict: Verdict
     warning: str = ""
+    state: str = ""
 
     def with_request(self, request: RequestRecord | None) -> "Seen":
         """The same with what iDDS says of it."""
         told = verdict(self.plan, self.tasks, request, self.record["cancelled"])
-        return replace(self, verdict=told)
+        return replace(self, verdict=told, state=request.status if request is not None else "")
 
     def observation(self, key: str) -> Observation:
         """How far it is."""
@@ -73,7 +74,8 @@ class Following:
     def __init__(self, place: Place, table: ErrorTable) -> None:
         self._place = place
         self._table = table
-        self._aborted: dict[str, int] = {}
+        self._told: dict[str, tuple[str, int]] = {}
+        """What was last asked of requests that nobody wants any more, and when, by reference."""
 
     async def look(self, sent: Mapping[str, Record]) -> dict[str, Seen]:
         """How far workflows are, by reference: one question for the tasks of all, and one for requests
@@ -116,21 +118,24 @@ class Following:
             seen[ref] = seen[ref].with_request(known)
 
     async def _abort(self, seen: Mapping[str, Seen]) -> None:
-        """Abort the requests of attempts that nobody wants any more, every now and then."""
+        """Abort the requests of attempts that nobody wants any more, every now and then. iDDS takes a
+        suspended one for terminated and would not abort it, so that is resumed first."""
         now = self._place.host.now()
         for ref, each in seen.items():
             if not each.record["cancelled"] or each.verdict.over:
                 continue
-            if ref in self._aborted and now - self._aborted[ref] < ABORT_AGAIN_US:
+            verb = "resume" if each.state == "Suspended" else "abort"
+            said, at = self._told.get(ref, ("", 0))
+            if said == verb and now - at < ABORT_AGAIN_US:
                 continue
             number = int(each.record["request"])
             try:
-                await self._place.shared().server.command_request("abort", number)
+                await self._place.shared().server.command_request(verb, number)
             except PandaFault as fault:
                 self._warn("a request could not be aborted", fault)
                 if fault.kind not in (Kind.GONE, Kind.ROLE):
                     continue
-            self._aborted[ref] = now
+            self._told[ref] = verb, now
 
     async def ends(self, seen: Mapping[str, Seen]) -> dict[str, dict[str, Any]]:
         """What the facility is to be told of workflows that are over, by reference, with their jobs that
@@ -145,7 +150,7 @@ class Following:
                 self._warn("failed jobs cannot be told now", fault)
                 continue
             told[ref] = finish_request(each.verdict, jobs)
-            self._aborted.pop(ref, None)
+            self._told.pop(ref, None)
         return told
 
     def _warn(self, what: str, problem: Exception) -> None:
