@@ -1,6 +1,5 @@
 """What all services share: the engine to ask, the store to read, and how a wish becomes an event."""
 
-import getpass
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
 from cmd_daemon.api.errors import ApiError, invalid, not_found
+from cmd_daemon.api.identity.caller import calling
+from cmd_daemon.api.identity.owners import Owners
 from cmd_daemon.api.names import Path, parse
 from cmd_daemon.api.reader import Reader
 from cmd_daemon.engine.clock import Clock
@@ -24,7 +25,6 @@ from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.records import CampaignRow, GroupRow, JobRow, RequestRow, StepRow
 from cmd_daemon.spec import Known
 
-ACTOR = "x-cmd-actor"
 REASON_LENGTH = 2000
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -52,6 +52,7 @@ class Room:
     version: str
     database: str
     started_at: int
+    owners: Owners
 
     @property
     def known(self) -> Known:
@@ -120,7 +121,7 @@ class Room:
         if request.request_id:
             row = RequestRow(request.request_id, method, _digest(request), b"", self.clock.now())
         try:
-            return await self.engine.ask(event, row)
+            return await self.engine.ask(event, row, calling().audit)
         except RequestIdReused as error:
             raise _reused(request.request_id, "one that is under way") from error
 
@@ -173,11 +174,5 @@ def state_names(enum: EnumDescriptor, given: Iterable[int]) -> set[str]:
 
 
 def actor_of(context: Context) -> str:
-    """Who calls, as the client says. On the Unix socket the socket's permissions are the lock; the
-    name is for the history."""
-    for key, value in context.invocation_metadata() or ():
-        if key == ACTOR and isinstance(value, str):
-            cleaned = "".join(c for c in value if c.isprintable())[:100].strip()
-            if cleaned:
-                return cleaned
-    return getpass.getuser()
+    """Who calls, for the history: proved, or on the Unix socket as the client says."""
+    return calling().caller.who

@@ -59,6 +59,7 @@ def _kind(method: MethodDescriptor, names: dict[str, str]) -> str:
         "WatchEvents": "campaign",
         "ExplainEntity": "group",
         "GetCampaignFile": "campaign",
+        "ListAudit": "campaign",
     }
     if method.name in special:
         return special[method.name]
@@ -112,6 +113,10 @@ async def test_pages(full: House, method: MethodDescriptor) -> None:
         fields["parent"] = "campaigns/camp"
     answer = message_factory.GetMessageClass(method.output_type)
     (items,) = [f.name for f in answer.DESCRIPTOR.fields if f.is_repeated]
+    if method.name == "ListAudit":
+        for _ in range(2):
+            await full.client.pause_campaign("campaigns/camp")
+            await full.client.resume_campaign("campaigns/camp")
     if method.name == "ListCampaigns":
         for number in range(4):
             await full.applied(f"camp{number}", start=False)
