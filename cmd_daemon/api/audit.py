@@ -4,7 +4,7 @@ from cmd_api.v1 import audit_pb2 as pb
 from cmd_api.v1 import audit_pb2_grpc
 from cmd_daemon.api import paging
 from cmd_daemon.api.names import parse, parse_facility, parse_schedule_name
-from cmd_daemon.api.service import Context, Room
+from cmd_daemon.api.service import Context, Room, micros
 from cmd_daemon.api.shapes import stamp
 from cmd_daemon.kernel.records import AuditRow
 
@@ -19,7 +19,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         self, request: pb.ListAuditRequest, context: Context
     ) -> pb.ListAuditResponse:
         size = paging.page_size(request.page_size)
-        since = request.start_time.ToMicroseconds()
+        since = micros("start_time", request.start_time)
         question = f"audit:{request.parent}:{request.who}:{since}:{request.refused}"
         before = paging.after(question, request.page_token)
         campaign = ""

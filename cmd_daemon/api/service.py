@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from cmd_daemon.api.errors import ApiError, invalid, not_found
 from cmd_daemon.api.identity.caller import calling
@@ -26,6 +27,8 @@ from cmd_daemon.kernel.records import CampaignRow, GroupRow, JobRow, RequestRow,
 from cmd_daemon.spec import Known
 
 REASON_LENGTH = 2000
+LATEST = 253_402_300_799 * 1_000_000
+"""The end of the year 9999, in microseconds: no time is later."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -171,6 +174,17 @@ def state_names(enum: EnumDescriptor, given: Iterable[int]) -> set[str]:
         if number:
             names.add(value.name.removeprefix("STATE_"))
     return names
+
+
+def micros(field: str, time: Timestamp) -> int:
+    """A time of a request in microseconds UTC. Raises ApiError for one that is none."""
+    try:
+        found = time.ToMicroseconds()
+    except ValueError as error:  # nanoseconds that are none
+        raise invalid(field, f"is no time: {error}") from error
+    if not 0 <= found <= LATEST:
+        raise invalid(field, "is out of range")
+    return found
 
 
 def actor_of(context: Context) -> str:

@@ -272,6 +272,12 @@ async def test_a_repeated_request_is_done_once(full: House, method: MethodDescri
     assert len(done) == len(causes), "done more than once"
     assert done, "not in the history"
     assert all(e.actor for e in done)
+    audited = [e async for e in full.client.audit() if e.request_id == f"id-{method.name}"]
+    assert len(audited) == 6
+    assert {(e.who, e.proof, e.result) for e in audited} == {(done[0].actor, "socket", "OK")}
+    assert {e.method.rpartition("/")[2] for e in audited} == {method.name}
+    assert all(e.name for e in audited)
+    assert sum(bool(e.before or e.after) for e in audited) == 1, "changed once"
     other = request_of(method, **fields, reason="another", request_id=f"id-{method.name}")
     told = await refusal(full.raw(method, other))
     assert told == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")

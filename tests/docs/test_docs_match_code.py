@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from cm_cli.main import cli
 from cm_client import errors as client_errors
 from cmd_api.v1 import (
+    audit_pb2,
     campaign_pb2,
     daemon_pb2,
     event_pb2,
@@ -37,6 +38,7 @@ OPERATIONS = text_of("operations.md")
 API = text_of("api.md")
 
 MODULES = (
+    audit_pb2,
     campaign_pb2,
     daemon_pb2,
     event_pb2,

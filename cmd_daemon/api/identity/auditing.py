@@ -47,10 +47,10 @@ class Auditor:
 
     def __init__(self, engine: Engine, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self._all = _Bucket(BURST_OF_ALL, EVERY_OF_ALL_S, monotonic())
         self._of: OrderedDict[str, _Bucket] = OrderedDict()
-        self._writing: set[asyncio.Task[None]] = set()
+        self.writing: set[asyncio.Task[None]] = set()
 
     async def ended(self, row: AuditRow, error: ApiError | None) -> None:
         """A call that changes something is over. What the engine has committed is written already."""
@@ -62,7 +62,7 @@ class Auditor:
 
     def refused(self, row: AuditRow, error: ApiError) -> None:
         """A call was refused for who makes it."""
-        now = self._monotonic()
+        now = self.monotonic()
         key = row.who or _host(row.peer)
         bucket = self._of.get(key)
         if bucket is None:
@@ -84,8 +84,8 @@ class Auditor:
             "a call was refused", who=row.who, peer=row.peer, method=row.method, result=row.result
         )
         task = asyncio.create_task(self._write(row))
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
+        self.writing.add(task)
+        task.add_done_callback(self.writing.discard)
 
     async def _write(self, row: AuditRow) -> None:
         try:

@@ -27,7 +27,7 @@ class Gate:
     def __init__(self, door: Door, limits: Limits, auditor: Auditor, owners: Owners) -> None:
         self._door = door
         self.limits = limits
-        self._auditor = auditor
+        self.auditor = auditor
         self._owners = owners
 
     @asynccontextmanager
@@ -49,7 +49,7 @@ class Gate:
             taken = self.limits.taken(call.caller, stream)
             taken.__enter__()
         except ApiError as error:
-            self._auditor.refused(row, error)
+            self.auditor.refused(row, error)
             raise
         if path not in CHANGING or _word(request, "validate_only") or _word(request, "dry_run"):
             call.audit = None
@@ -58,13 +58,13 @@ class Gate:
             yield call
         except ApiError as error:
             if is_refusal(error):
-                self._auditor.refused(row, error)
+                self.auditor.refused(row, error)
             elif call.audit is not None:
-                await self._auditor.ended(row, error)
+                await self.auditor.ended(row, error)
             raise
         else:
             if call.audit is not None:
-                await self._auditor.ended(row, None)
+                await self.auditor.ended(row, None)
         finally:
             taken.__exit__(None, None, None)
 
