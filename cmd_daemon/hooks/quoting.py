@@ -1,10 +1,11 @@
 """What an outside system says, fit to be told."""
 
-from collections.abc import Mapping
 
-
-def quoted(text: str, headers: Mapping[str, str]) -> str:
-    """A server's words without the credential of the request (`headers`) that they answer: some servers
-    and proxies tell back what they were sent, and words for people end in logs and in the history."""
-    secret = headers.get("Authorization", "").rpartition(" ")[2]
-    return text.replace(secret, "***") if secret else text
+def quoted(text: str, *secrets: str) -> str:
+    """A server's words without the secrets it was sent (tokens, passwords, or whole `Authorization` headers):
+    some servers and proxies tell back what they got, and words for people end in logs and in the history."""
+    for secret in secrets:
+        plain = secret.removeprefix("Bearer ").removeprefix("Basic ")
+        if plain:
+            text = text.replace(plain, "***")
+    return text

@@ -148,7 +148,11 @@ class Arex:
             lost = ErrorClass.UNKNOWN if changes else ErrorClass.TRANSIENT
             words = str(error) or type(error).__name__
             raise DriverError(lost, f"{self._there} did not answer {method}: {words}") from error
-        self._check(answer.status_code, quoted(answer.text, answer.request.headers), changes)
+        self._check(
+            answer.status_code,
+            quoted(answer.text, answer.request.headers.get("Authorization", "")),
+            changes,
+        )
         return answer
 
     def _unreached(self, error: Exception) -> DriverError:

@@ -129,7 +129,7 @@ class PandaServer:
                 kind = Kind.LOST if changes else Kind.DOWN
                 words = str(error) or type(error).__name__
                 raise PandaFault(kind, f"{self.there} did not answer {path}: {words}") from error
-        words = quoted(answer.text, answer.request.headers)
+        words = quoted(answer.text, answer.request.headers.get("Authorization", ""))
         refuse_status(answer.status_code, words, self.there, changes)
         return answer.text
 

@@ -76,7 +76,7 @@ async def _post(sink: Sink, path: str, body: bytes, kind: str) -> bytes:
         raise NotTaken(str(error)) from error
     if not answer.is_success:
         again = answer.status_code >= 500 or answer.status_code in LATER
-        words = quoted(answer.text, answer.request.headers)[:300]
+        words = quoted(answer.text, answer.request.headers.get("Authorization", ""))[:300]
         raise NotTaken(f"{address} answered {answer.status_code}: {words}", again)
     return answer.content
 

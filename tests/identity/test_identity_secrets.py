@@ -208,6 +208,9 @@ def test_planted_secrets_are_nowhere(
         )
         until(lambda: "mail" in daemon.log(), "the mail that cannot be sent")
         with daemon.client() as client:
+            until(
+                lambda: "CannotAuthenticate" in str(client.list_facilities()), "the words of Rucio"
+            )
             client.drain_facility("facilities/USDF", reason="stop")
             _everything(client, said)
         import httpx
