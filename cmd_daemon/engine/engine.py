@@ -226,16 +226,6 @@ class Engine:
                 return
             del self._requests[oldest]
 
-    async def audit(self, row: AuditRow) -> None:
-        """Commit the audit of a call that changed nothing. Raises NotAccepting as `ask` does."""
-        if problem := self.standing_by or self.writer.problem:
-            raise NotAccepting(problem)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.writer.pending.batch.audits.append(row)
-        self.writer.pending.answers.append(lambda: None if done.done() else done.set_result(None))
-        self.writer.want()
-        await done
-
     def wake(self, facility: str, driver: str) -> None:
         """A driver's hint that something changed outside. Loop thread only."""
         lane = self.lanes.lanes.get((facility, driver))

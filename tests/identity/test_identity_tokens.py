@@ -1,23 +1,28 @@
 """Bearer tokens over a real port with TLS: who is let in, and what the others are told."""
 
+import asyncio
 import hmac
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc
 import jwt
 import pytest
-from api_house import House, path_of
+from api_house import House, path_of, until
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from identity_house import DEADLINE_S, ROLES, Ports, refusing
 from identity_issuer import Issuer
 from test_identity_roles import the
 
+from cm_client import AsyncClient, CmError, Credentials, NotAuthenticated
+from cmd_daemon.api.identity import gate
 from cmd_daemon.api.identity import keys as keys_room
 from cmd_daemon.api.identity.keys import PAUSE_S, Keys
 
+CAMP = "campaigns/camp"
 UNPROVED = grpc.StatusCode.UNAUTHENTICATED
 
 
@@ -219,26 +224,62 @@ async def test_a_discovery_document_of_another_issuer_is_not_used(issuer: Issuer
 # --- streams and limits --------------------------------------------------------------------------
 
 
-async def test_a_watch_ends_with_its_token(guarded: House, issuer: Issuer, ports: Ports) -> None:
-    from cmd_api.v1 import event_pb2
+async def test_a_client_goes_on_watching_with_a_renewed_token(
+    guarded: House,
+    issuer: Issuer,
+    ports: Ports,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = tmp_path / "token"
+    kept.write_text(issuer.token("ann", ROLES["viewer"]))
+    seen: list[int] = []
+    lost: list[str] = []
+    begun = asyncio.Event()
+    last = (await guarded.client.get_daemon()).last_seq
 
-    token = issuer.token("ann", ROLES["pilot"], exp=int(time.time()) - 27)
-    async with ports.with_token(token) as caller:
-        watch: Any = caller.channel.unary_stream(
-            path_of(the("WatchEvents")),
-            response_deserializer=event_pb2.WatchEventsResponse.FromString,
-        )
-        request = event_pb2.WatchEventsRequest(kinds=["campaign"]).SerializeToString()
-        stream = watch(request, metadata=caller.metadata, timeout=DEADLINE_S)
+    def renew(error: CmError, wait: float) -> None:
+        lost.append(error.reason)
+        monkeypatch.undo()
+        kept.write_text(issuer.token("ann", ROLES["viewer"]))
+
+    async def watch(client: AsyncClient) -> None:
+        async for batch in client.watch_events(CAMP, kinds=["campaign"], on_lost=renew):
+            begun.set()
+            seen.extend(event.seq for event in batch.events)
+
+    proof = Credentials(ca=ports.authority.file, token_file=kept)
+    async with AsyncClient(f"127.0.0.1:{ports.tokens}", credentials=proof) as client:
+        watching = asyncio.create_task(watch(client))
+        await asyncio.wait_for(begun.wait(), DEADLINE_S)
+        monkeypatch.setattr(gate, "wall", lambda: time.time() + 7200)
+        await guarded.client.pause_campaign(CAMP)
+        await until(lambda: lost, "the end of the token")
+        await guarded.client.resume_campaign(CAMP)
+        told = (
+            await guarded.client.list_events(CAMP, kinds=["campaign"], newest_first=True)
+        ).events
+        made = [event.seq for event in told if event.seq > last][::-1]
+        await until(lambda: seen == made or watching.done(), "all events, none twice")
+        assert not watching.done()
+        assert lost == ["TOKEN_EXPIRED"]
+        watching.cancel()
+        # Without a new one it ends.
+        kept.write_text(issuer.token("ann", ROLES["viewer"], exp=int(time.time()) - 60))
+        with pytest.raises(NotAuthenticated):
+            await watch(client)
+
+
+async def test_a_watch_ends_with_its_token(
+    guarded: House, issuer: Issuer, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ports.with_token(issuer.token("ann", ROLES["pilot"])) as caller:
+        watch: Any = caller.channel.unary_stream(path_of(the("WatchEvents")))
+        stream = watch(b"", metadata=caller.metadata, timeout=DEADLINE_S)
+        await stream.read()
+        monkeypatch.setattr(gate, "wall", lambda: time.time() + 7200)
+        await guarded.client.pause_campaign(CAMP)
         await stream.read()
         async with refusing("TOKEN_EXPIRED", UNPROVED) as words:
-            pause = True
-            while True:
-                # Each event is a message, after which the daemon looks at the time.
-                change = guarded.client.pause_campaign if pause else guarded.client.resume_campaign
-                await change("campaigns/camp")
-                pause = not pause
-                if await stream.read() is grpc.aio.EOF:
-                    await stream.code()
-                    raise AssertionError("it ended without a word")
-        assert "this stream" in words[0] or "The token is over" in words[0]
+            await stream.read()
+        assert "this stream" in words[0]

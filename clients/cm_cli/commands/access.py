@@ -117,18 +117,23 @@ def audit(
 
     NAME is CAMPAIGN[/STEP[/GROUP[/JOB]]], facilities/FACILITY or schedules/SCHEDULE.
     """
+    from google.protobuf.timestamp_pb2 import Timestamp
+
     from cm_client import parse_name
 
     try:
         full = name if name.startswith(_OTHERS) or not name else parse_name(name).full
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
-    start = datetime.now(UTC) - timedelta(seconds=since) if since is not None else None
+    start = None
+    if since is not None:
+        start = Timestamp()
+        start.FromDatetime(datetime.now(UTC) - timedelta(seconds=since))
     with caller.connect() as client:
         calls = client.audit(
             full,
             who=who,
-            since=start,
+            start_time=start,
             refused=refused,
             page_size=min(limit or 1000, 1000),
         )

@@ -9,7 +9,7 @@ import grpc
 import structlog
 
 from cmd_daemon.api.errors import ApiError
-from cmd_daemon.engine.engine import Engine, NotAccepting
+from cmd_daemon.engine.engine import Engine
 from cmd_daemon.kernel.records import AuditRow
 
 log = structlog.get_logger()
@@ -21,6 +21,7 @@ EVERY_S = 6.0
 BURST_OF_ALL = 200
 EVERY_OF_ALL_S = 0.6
 REMEMBERED = 1000
+TOLD = ("who", "proof", "peer", "method", "name", "reason", "result")
 MESSAGE = 1000
 
 
@@ -88,15 +89,12 @@ class Auditor:
         task.add_done_callback(self.writing.discard)
 
     async def _write(self, row: AuditRow) -> None:
-        try:
-            await self._engine.audit(row)
-        except NotAccepting as error:
-            log.warning(
-                "a call is only audited here",
-                **{name: getattr(row, name) for name in ("who", "proof", "peer", "method", "name")},
-                result=row.result,
-                why=str(error),
-            )
+        problem = self._engine.standing_by or self._engine.writer.problem
+        if not problem:
+            await self._engine.writer.audit(row)
+            return
+        told = {name: getattr(row, name) for name in TOLD}
+        log.warning("a call is only audited here", **told, problem=problem)
 
 
 def is_refusal(error: ApiError) -> bool:

@@ -1,8 +1,8 @@
 """The gate each call goes through: who calls, whether they may, how much; and what is written of it."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import time as wall
 from typing import Any
 
 import grpc
@@ -71,7 +71,7 @@ class Gate:
 
 def check_time(caller: Caller) -> None:
     """Raises ApiError once the token of the caller is over: a stream may outlive it."""
-    if caller.until is not None and time.time() > caller.until:
+    if caller.until is not None and wall() > caller.until:
         raise ApiError(
             grpc.StatusCode.UNAUTHENTICATED,
             "TOKEN_EXPIRED",
