@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from daemon_process import DaemonProcess, until
 from identity_house import ROLES, Ports
@@ -211,3 +213,39 @@ def test_a_killed_daemon_has_the_change_and_its_audit_or_neither(
         assert asyncio.run(read()) == (done, done)
     finally:
         daemon.end()
+
+
+def test_the_dashboard_shows_and_offers_what_its_role_may(
+    daemon: DaemonProcess, issuer: Issuer, ports: Ports, tmp_path: Path
+) -> None:
+    kept = tmp_path / "token"
+    pages = {}
+    for role in ("viewer", "admin"):
+        kept.write_text(issuer.token("ann", ROLES[role]))
+        person = Person(tmp_path / role, ports)
+        web = subprocess.Popen(
+            [sys.executable, "-m", "cm_cli", "--token-file", str(kept), "web", "--port", "0"],
+            env=person.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert web.stdout is not None
+            address = re.search(r"http://\S+", web.stdout.readline())
+            assert address is not None
+            with httpx.Client(follow_redirects=True, timeout=60) as browser:
+                browser.get(address[0]).raise_for_status()
+                base = address[0].partition("/?")[0]
+
+                def shown(browser: httpx.Client = browser, base: str = base) -> str:
+                    answer = browser.get(f"{base}/facilities/USDF")
+                    return answer.text if answer.is_success else ""
+
+                pages[role] = until(shown, "the page")
+        finally:
+            web.terminate()
+            web.wait(60)
+    assert "ann with the role viewer" in pages["viewer"]
+    assert "/act/kill" not in pages["viewer"]
+    assert "ann with the role admin" in pages["admin"]
+    assert "/act/kill" in pages["admin"]
