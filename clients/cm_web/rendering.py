@@ -85,6 +85,7 @@ def environment() -> Environment:
         short=short_name,
         static=static,
         state_word=w.state_word,
+        standing_word=w.standing_word,
         kind=states.kind,
         ordered=states.ordered,
         segments=states.segments,

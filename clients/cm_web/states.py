@@ -24,9 +24,17 @@ KINDS = {
     "READY": "queue",
     "PAUSED": "pause",
     "PAUSING": "pause",
+    "RESUMING": "pause",
     "WAITING": "wait",
     "DRAFT": "wait",
     "ARCHIVED": "wait",
+    # Of a schedule and of its times.
+    "ACTIVE": "run",
+    "REMOVED": "off",
+    "LAUNCHED": "done",
+    "QUEUED": "queue",
+    "SKIPPED": "wait",
+    "REFUSED": "bad",
 }
 """Kind of each state."""
 

@@ -62,6 +62,26 @@ steps:
     pipeline: x.yaml#fit
 """
 
+SCHEDULE = """\
+schedule: {name}
+owner: pilot1
+cron: "0 6 1 * *"
+zone: America/Los_Angeles
+template: small.yaml
+overlap: queue
+stacks: w*
+matrix: {{FACILITY: [USDF, FrDF]}}
+"""
+
+TEMPLATE = """\
+campaign: {name}-${{FACILITY}}-${{DATE}}-${{TIME}}
+owner: pilot1
+stack: ${{STACK}}
+butler: {{repo: demo, inputs: [a], output: "u/me/{name}/${{FACILITY}}/${{DATE}}${{TIME}}"}}
+facilities: ["${{FACILITY}}"]
+steps: {{one: {{pipeline: x.yaml#a}}}}
+"""
+
 RUNS = Behaviour(run_s=None, quanta={"isr": (10, 10)})
 """An attempt that goes on until a test ends it."""
 
@@ -133,6 +153,8 @@ class WebHouse:
                 self.cm.cancel_campaign(campaign.name)
                 self.reach(campaign.name, "CANCELLED")
             self.cm.archive_campaign(campaign.name)
+        for schedule in self.cm.list_schedules().schedules:
+            self.cm.remove_schedule(schedule.name)
 
     def behave(self, key: str, behaviour: Behaviour) -> None:
         """What is to happen to an attempt, wherever it runs."""
@@ -154,6 +176,13 @@ class WebHouse:
         text = FILE.format(name=name, groups=groups)
         self.cm.apply_campaign(text, file=f"{name}.yaml", start=start, reason="a test")
         return f"campaigns/{name}"
+
+    def schedule(self, name: str) -> str:
+        """A schedule that launches two small campaigns each month. Its resource name."""
+        self.cm.apply_schedule(
+            SCHEDULE.format(name=name), TEMPLATE.format(name=name), file=f"{name}.yaml"
+        )
+        return f"schedules/{name}"
 
     def group(self, name: str) -> Group:
         """A group now."""
