@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from prometheus_client import start_http_server
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from cmd_daemon import __version__
 from cmd_daemon.api.server import Server
 from cmd_daemon.api.service import Room
+from cmd_daemon.api.traced import Traced
 from cmd_daemon.config import Config, ConfigError
 from cmd_daemon.engine.clock import Clock, SystemClock
 from cmd_daemon.engine.engine import Engine
@@ -27,6 +28,9 @@ from cmd_daemon.hooks.ports import DriverError, FacilityInfo
 from cmd_daemon.host import DaemonHost
 from cmd_daemon.observe import metrics, systemd
 from cmd_daemon.store import Store, StoreError
+
+if TYPE_CHECKING:
+    from cmd_daemon.observe.traces import Traces
 
 log = structlog.get_logger()
 
@@ -233,6 +237,19 @@ def _lanes(
     return lanes
 
 
+def _traces(config: Config) -> "Traces | None":
+    """What keeps spans, if there is to be any. Raises ConfigError."""
+    if not config.traces.endpoint:
+        return None
+    try:
+        from cmd_daemon.observe.traces import Traces
+    except ImportError as error:
+        raise ConfigError(
+            f"traces: OpenTelemetry is not installed ({error}): pip install 'cmd-daemon[otel]'"
+        ) from error
+    return Traces(config.traces.endpoint, config.traces.ratio)
+
+
 async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = None) -> Daemon:
     """Open the store, load plugins, make lanes and services; `stack` ends all of it in reverse.
 
@@ -259,7 +276,12 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
     store.on_commit_point = failpoint
     for lane in lanes:
         stack.push_async_callback(lane.driver.stop)
-    engine = Engine(store, clock, plugins, infos, host, lanes, section.probe_s, section.command_s)
+    traces = _traces(config)
+    if traces is not None:
+        stack.push_async_callback(asyncio.to_thread, traces.close)
+    engine = Engine(
+        store, clock, plugins, infos, host, lanes, section.probe_s, section.command_s, traces
+    )
     host.on_wake = engine.wake
     room = Room(
         engine=engine,
@@ -277,7 +299,7 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
         served, thread = start_http_server(int(port), address or "127.0.0.1", metrics.registry)
         stack.callback(thread.join)
         stack.callback(served.shutdown)
-    return Daemon(config, engine, Server(room), host, store)
+    return Daemon(config, engine, Server(room, [Traced(traces)] if traces else ()), host, store)
 
 
 async def serve(config: Config) -> None:

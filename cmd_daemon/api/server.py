@@ -2,6 +2,7 @@
 
 import socket
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -61,11 +62,12 @@ class SocketInUse(Exception):
 
 
 class Server:
-    """Serves the API; `stop` ends watches first and lets short calls finish."""
+    """Serves the API; `stop` ends watches first and lets short calls finish. `outer` are further
+    interceptors, around our own."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, outer: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
         self._server = grpc.aio.server(
-            interceptors=[Edge(room.engine)],
+            interceptors=[*outer, Edge(room.engine)],
             options=OPTIONS,
             maximum_concurrent_rpcs=CONCURRENT_CALLS,
         )
