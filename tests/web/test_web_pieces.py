@@ -21,7 +21,7 @@ from cm_web.pages.schedules import Ahead, ahead_of
 from cm_web.pictures.dag import layout
 from cm_web.pictures.heat import bands
 from cm_web.pictures.timeline import timeline
-from cm_web.rendering import number, percent, url
+from cm_web.rendering import data_id, number, percent, url
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.event_pb2 import Event
 from cmd_api.v1.facility_pb2 import Facility
@@ -402,3 +402,9 @@ async def test_a_time_that_would_be_refused_is_said_before_it_comes() -> None:
     assert [each.verb for each in of_schedule(paused)] == ["run", "resume", "remove"]
     assert [each.verb for each in of_schedule(active)] == ["run", "pause", "remove"]
     assert of_schedule(Schedule(name="schedules/s", state=Schedule.STATE_REMOVED)) == []
+
+
+def test_a_data_id_is_read_as_people_write_it() -> None:
+    assert data_id('{"visit": 1010, "band": "r"}') == "visit=1010, band=r"
+    for text in ("visit=7", "", '{"visit": ', "[1]", '{"a":' * 900):
+        assert data_id(text) == text
