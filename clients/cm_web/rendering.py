@@ -99,6 +99,7 @@ def environment() -> Environment:
         state_word=w.state_word,
         standing_word=w.standing_word,
         kind=states.kind,
+        facility_word=states.facility_word,
         ordered=states.ordered,
         segments=states.segments,
         done_of=done_of,

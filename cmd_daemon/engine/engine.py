@@ -25,7 +25,7 @@ from cmd_daemon.engine.scheduling import Scheduling
 from cmd_daemon.engine.splitting import Splitting
 from cmd_daemon.engine.sweeps import Sweeps
 from cmd_daemon.engine.timers import Timers
-from cmd_daemon.engine.tracing import Spans, Tracing
+from cmd_daemon.engine.tracing import Tracing
 from cmd_daemon.engine.writer import Pending, Writer
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.hooks.ports import DriverError, FacilityInfo, Host, Verb
@@ -37,6 +37,7 @@ from cmd_daemon.kernel.records import RequestRow
 from cmd_daemon.kernel.states import Desired
 from cmd_daemon.kernel.view import View, splits
 from cmd_daemon.observe import metrics
+from cmd_daemon.observe.spans import Spans
 
 log = structlog.get_logger()
 

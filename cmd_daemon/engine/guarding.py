@@ -1,5 +1,6 @@
 """A driver's call, guarded: it has a deadline, the breaker learns how it went, and a trace may be kept."""
 
+import time
 from collections.abc import Awaitable, Collection
 from typing import TypeVar
 
@@ -9,11 +10,11 @@ from cmd_daemon.engine.answers import words
 from cmd_daemon.engine.clock import Clock
 from cmd_daemon.engine.containment import contained
 from cmd_daemon.engine.lanes import Lane
-from cmd_daemon.engine.tracing import now
 from cmd_daemon.hooks.ports import DriverError
 from cmd_daemon.kernel.entities import Job
 from cmd_daemon.kernel.outcome import ErrorClass
 from cmd_daemon.observe.metrics import driver_call
+from cmd_daemon.observe.spans import OutsideCall
 
 log = structlog.get_logger()
 
@@ -45,7 +46,7 @@ async def guarded(
     """
     if lane.tracing is None:
         return await _guarded(lane, clock, verb, call, otherwise)
-    began, problem = now(), "broken off"
+    began, problem = time.time_ns(), "broken off"
     answers = None
     try:
         answers = await _guarded(lane, clock, verb, call, otherwise)
@@ -55,7 +56,8 @@ async def guarded(
         problem = str(failed)
         raise
     finally:
-        lane.tracing.called(lane.facility, lane.name, verb, about, began, problem, answers)
+        made = OutsideCall(verb, lane.facility, lane.name, len(about), began, problem)
+        lane.tracing.called(made, about, answers)
 
 
 async def _guarded(

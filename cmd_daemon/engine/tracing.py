@@ -5,9 +5,7 @@ transaction with the intents that follow from it. What is done outside for a job
 newest call about the job, its group, its step or its campaign; a cancel maybe to the kill of its facility.
 """
 
-import time
-from collections.abc import Collection, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
 
 from cmd_daemon.engine.answers import key_of, words
 from cmd_daemon.hooks.ports import Refused, Verb
@@ -15,6 +13,7 @@ from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.entities import Job
 from cmd_daemon.kernel.records import Record
 from cmd_daemon.kernel.view import View
+from cmd_daemon.observe.spans import OutsideCall, Spans
 
 _KINDS = {"CampaignApplied": "campaign", "ScheduleDue": "campaign", "FacilityKilled": "facility"}
 for _base, _kind in (
@@ -24,29 +23,6 @@ for _base, _kind in (
     (ev.JobEvent, "job"),
 ):
     _KINDS |= {each.__name__: _kind for each in _base.__subclasses__()}
-
-
-class Spans(Protocol):
-    """What keeps spans: `cmd_daemon.observe.traces.Traces`."""
-
-    def attempt(
-        self,
-        verb: str,
-        key: str,
-        facility: str,
-        driver: str,
-        request_id: str,
-        began: int,
-        problem: str,
-        together: int,
-    ) -> None:
-        """A driver was called for an attempt (its key), `together` with others; it `began` then (nanoseconds
-        since the epoch) and has ended now. `problem` is why it failed as a whole, "" if it did not."""
-
-    def question(
-        self, verb: str, facility: str, driver: str, attempts: int, began: int, problem: str
-    ) -> None:
-        """A driver was asked about this many attempts at once."""
 
 
 class Tracing:
@@ -73,35 +49,16 @@ class Tracing:
             found.append(self._calls.get(f"facilities/{job.facility}", (0, "")))
         return max(found)[1]
 
-    def called(
-        self,
-        facility: str,
-        driver: str,
-        verb: str,
-        about: Collection[Job],
-        began: int,
-        problem: str,
-        answers: object,
-    ) -> None:
-        """A driver's call has ended, as a whole with a `problem` or with `answers`. One question about all
-        that runs is one span; of everything else each attempt has its own, in the trace of the call that
-        asked for it."""
-        if verb == "observe":
-            self._spans.question(verb, facility, driver, len(about), began, problem)
+    def called(self, call: OutsideCall, about: Iterable[Job], answers: object) -> None:
+        """A driver's call about these jobs has ended. One question about all that runs is one span; of
+        everything else each attempt has its own, in the trace of the API call that asked for it."""
+        if call.verb == "observe":
+            self._spans.question(call)
             return
         refused = _refused(answers)
         for job in about:
             key = self._view.key(job)
-            self._spans.attempt(
-                verb,
-                key,
-                facility,
-                driver,
-                self.asked_by(job, verb),
-                began,
-                problem or refused.get(key, ""),
-                len(about),
-            )
+            self._spans.attempt(call, key, self.asked_by(job, call.verb), refused.get(key, ""))
 
 
 def _refused(answers: object) -> dict[str, str]:
@@ -112,11 +69,6 @@ def _refused(answers: object) -> dict[str, str]:
         for each in given
         if isinstance(each, Refused) or getattr(each, "done", True) is False
     }
-
-
-def now() -> int:
-    """Nanoseconds since the epoch."""
-    return time.time_ns()
 
 
 def _addressed(record: Record) -> int | str | None:

@@ -8,9 +8,12 @@ later, knows the trace.
 import hashlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -33,6 +36,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from cmd_daemon import __version__
+from cmd_daemon.observe.spans import OutsideCall
 
 PARTS = ("campaign", "step", "group", "job")
 
@@ -83,10 +87,24 @@ class Traces:
             BatchSpanProcessor(exporter, max_queue_size=QUEUED, schedule_delay_millis=1000)
         )
         self._tracer = self._provider.get_tracer("cmd_daemon", __version__)
+        self._ended: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = Thread(target=self._make, name="spans", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Send what is left, and end. Blocks, for some seconds if nobody takes it."""
+        self._ended.put(None)
+        self._thread.join()
         self._provider.shutdown()
+
+    def _make(self) -> None:
+        """Spans of drivers' calls are made here: hundreds of them at once would hold up the loop."""
+        while (make := self._ended.get()) is not None:
+            make()
+
+    def _later(self, make: Callable[[], None]) -> None:
+        if self._ended.qsize() < QUEUED:
+            self._ended.put(make)
 
     @contextmanager
     def call(self, service: str, method: str, request_id: str, parent: str = "") -> Iterator[Span]:
@@ -109,64 +127,53 @@ class Traces:
         finally:
             _planned.reset(token)
 
-    def attempt(
-        self,
-        verb: str,
-        key: str,
-        facility: str,
-        driver: str,
-        request_id: str,
-        began: int,
-        problem: str,
-        together: int,
+    def attempt(self, call: OutsideCall, key: str, request_id: str, refused: str) -> None:
+        """See `Spans`. What nobody asked for is a trace of each attempt."""
+        self._later(partial(self._attempt, call, key, request_id, refused, time.time_ns()))
+
+    def _attempt(
+        self, call: OutsideCall, key: str, request_id: str, refused: str, ended: int
     ) -> None:
-        """See `cmd_daemon.engine.tracing.Spans`. What nobody asked for is a trace of each attempt."""
         trace, span_id = trace_of(request_id or key)
         sampled = TraceFlags(TraceFlags.SAMPLED)
-        asker = SpanContext(trace, span_id, is_remote=True, trace_flags=sampled)
+        asker = NonRecordingSpan(SpanContext(trace, span_id, is_remote=True, trace_flags=sampled))
         name, _, number = key.rpartition("#")
-        attributes: dict[str, str | int] = {
-            **named(name),
-            "cmd.attempt": int(number),
-            "cmd.facility": facility,
-            "cmd.driver": driver,
-            "cmd.verb": verb,
-            "cmd.attempts_in_call": together,
-        }
+        attributes = {**named(name), "cmd.attempt": int(number)}
         if request_id:
             attributes["cmd.request_id"] = request_id
-        self._ended(f"{driver} {verb}", asker, attributes, began, problem)
+        self._span(call, set_span_in_context(asker, Context()), attributes, refused, ended)
 
-    def question(
-        self, verb: str, facility: str, driver: str, attempts: int, began: int, problem: str
-    ) -> None:
-        """See `cmd_daemon.engine.tracing.Spans`. A trace of its own."""
-        attributes: dict[str, str | int] = {
-            "cmd.facility": facility,
-            "cmd.driver": driver,
-            "cmd.verb": verb,
-            "cmd.attempts_in_call": attempts,
-        }
-        self._ended(f"{driver} {verb}", None, attributes, began, problem)
+    def question(self, call: OutsideCall) -> None:
+        """See `Spans`. A trace of its own."""
+        self._later(partial(self._span, call, Context(), {}, "", time.time_ns()))
 
-    def _ended(
+    def _span(
         self,
-        name: str,
-        parent: SpanContext | None,
-        attributes: dict[str, str | int],
-        began: int,
-        problem: str,
+        call: OutsideCall,
+        context: Context,
+        more: dict[str, str | int],
+        refused: str,
+        ended: int,
     ) -> None:
-        context = set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
+        attributes = more | {
+            "cmd.facility": call.facility,
+            "cmd.driver": call.driver,
+            "cmd.verb": call.verb,
+            "cmd.attempts_in_call": call.attempts,
+        }
         span = self._tracer.start_span(
-            name, context, SpanKind.CLIENT, attributes=attributes, start_time=began
+            f"{call.driver} {call.verb}",
+            context,
+            SpanKind.CLIENT,
+            attributes=attributes,
+            start_time=call.began,
         )
-        if problem:
+        if problem := call.problem or refused:
             span.set_status(StatusCode.ERROR, problem)
-        span.end(time.time_ns())
+        span.end(ended)
 
 
-def named(name: str) -> dict[str, str]:
+def named(name: str) -> dict[str, str | int]:
     """Attributes of a campaign's, step's, group's or job's short name."""
     return {f"cmd.{kind}": part for kind, part in zip(PARTS, name.split("/"), strict=False)}
 

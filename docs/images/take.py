@@ -21,7 +21,7 @@ from browser import DESK, PHONE, Browser, browser  # noqa: E402
 
 from cm_client import Client  # noqa: E402
 
-SHOWN = (1280, 1180)
+SHOWN = (1280, 1200)
 """The size of a picture in a document."""
 
 

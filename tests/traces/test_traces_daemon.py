@@ -16,6 +16,7 @@ from cm_client import StateRefused
 from cmd_api.v1 import campaign_pb2, campaign_pb2_grpc
 from cmd_daemon.config import Config, ConfigError
 from cmd_daemon.daemon import build
+from cmd_daemon.observe.spans import OutsideCall
 from cmd_daemon.observe.traces import Traces, trace_of
 
 pytestmark = pytest.mark.timeout(300)
@@ -237,7 +238,7 @@ def test_a_share_of_the_traces_is_kept_whole(receiver: SpanReceiver) -> None:
     for request_id in asked:
         with traces.call("S", "M", request_id):
             pass
-        traces.attempt("submit", "c/s/g/j#1", "USDF", "fake", request_id, 1, "", 1)
+        traces.attempt(OutsideCall("submit", "USDF", "fake", 1, 1), "c/s/g/j#1", request_id, "")
     traces.close()
     spans = Counter(span.trace for span in receiver.spans)
     assert set(spans.values()) == {2}
@@ -247,8 +248,9 @@ def test_a_share_of_the_traces_is_kept_whole(receiver: SpanReceiver) -> None:
 
 def test_a_failed_call_says_why(receiver: SpanReceiver) -> None:
     traces = Traces(receiver.endpoint)
-    traces.attempt("submit", "c/s/g/j#7", "USDF", "panda", "r", 1, "no route to host", 3)
-    traces.question("observe", "USDF", "panda", 12, 1, "")
+    failed = OutsideCall("submit", "USDF", "panda", 3, 1, "no route to host")
+    traces.attempt(failed, "c/s/g/j#7", "r", "")
+    traces.question(OutsideCall("observe", "USDF", "panda", 12, 1))
     traces.close()
     assert receiver.get("panda submit", attempt=7).problem == "no route to host"
     assert receiver.get("panda observe").attributes["cmd.attempts_in_call"] == 12

@@ -98,6 +98,8 @@ def test_help_and_escape(page: Browser) -> None:
         ("keyed/isr/001", "keyed/isr/0012"),
         ("keyed/isr/0003/process", "keyed/isr/0003/process"),
         ("campaigns/keyed/steps/isr", "keyed/isr"),
+        ("ukd", "UKDF"),
+        ("nightly", "nightly"),
     ],
 )
 def test_search(page: Browser, names: dict[str, str], words: str, found: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from client_setup import wait_until
+from client_setup import SCHEDULE, TEMPLATE, wait_until
 from living_daemon import LivingDaemon
 
 from cm_client import Client, NotFound
@@ -60,26 +60,6 @@ steps:
     at: USDF
     gather: {{datasets: [catalog]}}
     pipeline: x.yaml#fit
-"""
-
-SCHEDULE = """\
-schedule: {name}
-owner: pilot1
-cron: "0 6 1 * *"
-zone: America/Los_Angeles
-template: small.yaml
-overlap: queue
-stacks: w*
-matrix: {{FACILITY: [USDF, FrDF]}}
-"""
-
-TEMPLATE = """\
-campaign: {name}-${{FACILITY}}-${{DATE}}-${{TIME}}
-owner: pilot1
-stack: ${{STACK}}
-butler: {{repo: demo, inputs: [a], output: "u/me/{name}/${{FACILITY}}/${{DATE}}${{TIME}}"}}
-facilities: ["${{FACILITY}}"]
-steps: {{one: {{pipeline: x.yaml#a}}}}
 """
 
 RUNS = Behaviour(run_s=None, quanta={"isr": (10, 10)})
@@ -179,9 +159,8 @@ class WebHouse:
 
     def schedule(self, name: str) -> str:
         """A schedule that launches two small campaigns each month. Its resource name."""
-        self.cm.apply_schedule(
-            SCHEDULE.format(name=name), TEMPLATE.format(name=name), file=f"{name}.yaml"
-        )
+        text = SCHEDULE.format(name=name) + "overlap: queue\n"
+        self.cm.apply_schedule(text, TEMPLATE.format(name=name), file=f"{name}.yaml")
         return f"schedules/{name}"
 
     def group(self, name: str) -> Group:
