@@ -62,7 +62,7 @@ check: .venv/.dev  ## lint, types, room rules, contract
 	$(BIN)/buf breaking proto --against proto/released/v1.binpb
 
 test: check $(RUBIN)/.stack  ## everything that must hold: check and all tests
-	$(PYTEST)
+	$(PYTEST) -n 2 --dist loadscope --no-loadscope-reorder
 
 test-arc: .venv/.dev  ## scripts through a real A-REX from Debian (root, two minutes)
 	tests/housekeeping/real_arex.sh $(CURDIR)/$(BIN)/python

@@ -2,15 +2,47 @@
 `certificates`, `hooked`, `named`, `services`.
 
 With `--database postgresql` the tests that take `database_url` run on PostgreSQL instead of SQLite.
+With `-n 2` (pytest-xdist) two processes run them; a room goes to one of them as a whole, because its tests
+share the repositories and servers that were made for it.
 """
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from services.databases import Server
+from xdist.scheduler import LoadScopeScheduling
 
 DATABASES = ("sqlite", "postgresql")
+SLOWEST = (
+    "demo",
+    "crash",
+    "panda_bps",
+    "housekeeping",
+    "rubin",
+    "panda_plugin",
+    "moving",
+    "clients",
+)
+"""Rooms that are begun first, so that no process is left alone with one at the end."""
+
+
+def room_of(path: str) -> str:
+    """The folder below `tests` of a path or node id relative to the project's folder."""
+    return path.split("/")[1]
+
+
+class Rooms(LoadScopeScheduling):
+    """Hands out whole rooms."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return room_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Rooms | None:
+    """See `Rooms`."""
+    return Rooms(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,16 +53,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """The mark of tests that make sense on one kind of database only."""
     config.addinivalue_line("markers", "only(database): the one database this test is about")
+    # A shell lets what it runs in the background ignore Ctrl-C, which tests send to what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is about the other database."""
+    """Leave out what is about the other database, and put the slowest rooms first."""
     chosen = config.getoption("--database")
     marks = {item: item.get_closest_marker("only") for item in items}
     others = [item for item, mark in marks.items() if mark and mark.args[0] != chosen]
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in set(others)]
+    if config.getoption("dist", "no") != "no":
+        place = {room: number for number, room in enumerate(SLOWEST)}
+        items.sort(key=lambda item: place.get(room_of(item.nodeid), len(place)))
 
 
 @pytest.fixture(scope="session")
