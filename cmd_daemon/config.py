@@ -120,10 +120,19 @@ class FacilitySection(Section):
         )
 
 
+class TracesSection(Section):
+    """`[traces]`: where OpenTelemetry spans are sent to, by OTLP over HTTP (empty: nowhere), and which share
+    of the traces (0 to 1). Needs the extra `otel`."""
+
+    endpoint: str = Field(default="", pattern="^(https?://.+)?$")
+    ratio: float = Field(default=1.0, ge=0.0, le=1.0)
+
+
 class Config(Section):
     """The whole file."""
 
     daemon: DaemonSection = Field(default_factory=DaemonSection)
+    traces: TracesSection = Field(default_factory=TracesSection)
     facility: dict[str, FacilitySection] = Field(default_factory=dict)
     plugin: dict[str, dict[str, Any]] = Field(default_factory=dict)
     listen: dict[str, ListenSection] = Field(default_factory=dict)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
@@ -24,6 +24,7 @@ from cmd_daemon.api.identity.owners import Owners
 from cmd_daemon.api.identity.transport import BadCertificate, credentials
 from cmd_daemon.api.server import Server
 from cmd_daemon.api.service import Room
+from cmd_daemon.api.traced import Traced
 from cmd_daemon.config import Config, ConfigError
 from cmd_daemon.engine.clock import Clock, SystemClock
 from cmd_daemon.engine.engine import Engine
@@ -35,6 +36,9 @@ from cmd_daemon.hooks.ports import DriverError, FacilityInfo
 from cmd_daemon.host import DaemonHost
 from cmd_daemon.observe import metrics, systemd
 from cmd_daemon.store import Store, StoreError
+
+if TYPE_CHECKING:
+    from cmd_daemon.observe.traces import Traces
 
 log = structlog.get_logger()
 
@@ -263,6 +267,19 @@ def _entrances(config: Config) -> tuple[Door, dict[str, grpc.ServerCredentials]]
     return door, ports
 
 
+def _traces(config: Config) -> "Traces | None":
+    """What keeps spans, if there is to be any. Raises ConfigError."""
+    if not config.traces.endpoint:
+        return None
+    try:
+        from cmd_daemon.observe.traces import Traces
+    except ImportError as error:
+        raise ConfigError(
+            f"traces: OpenTelemetry is not installed ({error}): pip install 'cmd-daemon[otel]'"
+        ) from error
+    return Traces(config.traces.endpoint, config.traces.ratio)
+
+
 async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = None) -> Daemon:
     """Open the store, load plugins, make lanes and services; `stack` ends all of it in reverse.
 
@@ -289,7 +306,12 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
     store.on_commit_point = failpoint
     for lane in lanes:
         stack.push_async_callback(lane.driver.stop)
-    engine = Engine(store, clock, plugins, infos, host, lanes, section.probe_s, section.command_s)
+    traces = _traces(config)
+    if traces is not None:
+        stack.push_async_callback(asyncio.to_thread, traces.close)
+    engine = Engine(
+        store, clock, plugins, infos, host, lanes, section.probe_s, section.command_s, traces
+    )
     host.on_wake = engine.wake
 
     async def owner_of(name: str) -> str | None:
@@ -316,7 +338,8 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
         started_at=clock.now(),
         owners=owners,
     )
-    server = Server(room, gate, config.identity.limits.message, ports)
+    outer = [Traced(traces)] if traces else []
+    server = Server(room, gate, config.identity.limits.message, ports, outer)
     if section.metrics:
         address, _, port = section.metrics.rpartition(":")
         served, thread = start_http_server(int(port), address or "127.0.0.1", metrics.registry)

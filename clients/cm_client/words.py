@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from cmd_api.v1.campaign_pb2 import Quanta
-    from cmd_api.v1.job_pb2 import Progress
+    from cmd_api.v1.job_pb2 import Job, Progress
 
 
 FINAL = frozenset({"ACCEPTED", "SUCCEEDED", "FAILED", "REJECTED", "CANCELLED", "ARCHIVED"})
@@ -44,6 +44,16 @@ def state_word(entity: Any) -> str:
     except ValueError:  # a daemon newer than this client
         return str(entity.state)
     return name.removeprefix("STATE_")
+
+
+def standing_word(job: Job) -> str:
+    """PAUSED, PAUSING or RESUMING for a job whose attempt outside is so; else nothing."""
+    try:
+        name: str = type(job).Standing.Name(job.standing)
+    except ValueError:  # a daemon newer than this client
+        return str(job.standing)
+    word = name.removeprefix("STANDING_")
+    return "" if word in ("UNSPECIFIED", "GOING") else word
 
 
 def moment(time: Timestamp) -> str:

@@ -166,8 +166,10 @@ def part(name: str) -> str:
 
 
 def hours(core_seconds: float) -> str:
-    """Core-seconds as core-hours, to three digits: 1,234, 12.3, 0.0123."""
+    """Core-seconds as core-hours, to three digits: 1,234, 12.3, 0.0123; less than 0.001 as that."""
     value = core_seconds / HOUR
+    if 0 < value < 0.001:
+        return "<0.001"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cm_client import short_name
@@ -50,7 +50,7 @@ def _text(package: str, name: str) -> str:
 
 def _environment() -> Environment:
     env = Environment(
-        loader=PackageLoader("cm_report"),
+        loader=ChoiceLoader([PackageLoader("cm_report"), PackageLoader("cm_web")]),
         autoescape=True,
         finalize=finalize,
         undefined=StrictUndefined,

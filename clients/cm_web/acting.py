@@ -87,7 +87,7 @@ async def wish_of(desk: Desk, verb: str, given: QueryParams) -> Wish:
 
 
 def _full(name: str) -> str:
-    if name.startswith("facilities/"):
+    if name.startswith(("facilities/", "schedules/")):
         return name
     try:
         parsed = parse_name(name)
@@ -194,6 +194,16 @@ async def _do(
     cm, name = desk.client, action.name
     told = {"reason": reason, "request_id": request_id}
     match action.verb:
+        case "run" | "pause" | "resume" | "remove" if name.startswith("schedules/"):
+            await getattr(cm, f"{action.verb}_schedule")(name, **told)
+        case "pause" | "resume" if "/groups/" in name:
+            await cm.control_job(
+                name,
+                paused=action.verb == "pause",
+                reason=reason,
+                etag=etag,
+                request_id=request_id,
+            )
         case "start" | "pause" | "resume" | "cancel" | "archive":
             await getattr(cm, f"{action.verb}_campaign")(name, etag=etag, **told)
         case "sign":

@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cm_client import facility_name, parse_name
+from cm_client.words import state_word
 from cmd_api.v1.facility_pb2 import Facility
+from cmd_api.v1.schedule_pb2 import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +41,16 @@ _LABELS = {
     ("retry", "from-start"): "Retry from start",
     ("revive", "retry"): "Revive and retry",
     ("redrive", ""): "Redrive gaps",
+    ("run", ""): "Run once now",
 }
 
-GRAVE = frozenset({"cancel", "reject", "kill", "archive"})
+GRAVE = frozenset({"cancel", "reject", "kill", "archive", "remove"})
 
 VERBS = frozenset(
     {
         "start", "pause", "resume", "cancel", "archive", "sign", "release", "retry", "accept",
         "reject", "hold", "move", "redrive", "drain", "undrain", "kill", "revive",
+        "run", "remove",
     }
 )  # fmt: skip
 
@@ -91,3 +95,12 @@ def of_facility(facility: Facility) -> list[Action]:
         return [Action("revive", name, "retry"), Action("revive", name)]
     switch = Action("undrain" if facility.drained else "drain", name)
     return [switch, Action("kill", name)]
+
+
+def of_schedule(schedule: Schedule) -> list[Action]:
+    """What can be done with a schedule; the daemon has no list of it."""
+    name, word = schedule.name, state_word(schedule)
+    if word == "REMOVED":
+        return []
+    switch = Action("resume" if word == "PAUSED" else "pause", name)
+    return [Action("run", name), switch, Action("remove", name)]

@@ -34,6 +34,7 @@ from .pages.facilities import facilities, facility
 from .pages.group import group
 from .pages.job import job, log
 from .pages.nexus import nexus
+from .pages.schedules import schedule, schedules
 from .pages.search import search
 from .pages.step import step
 from .rendering import STATIC, environment
@@ -177,6 +178,8 @@ class Site:
             Route("/act/{verb}", self.act, methods=["POST"]),
             Route("/facilities", self.page(facilities, "facilities", "campaigns")),
             Route("/facilities/{facility}", self.page(facility)),
+            Route("/schedules", self.page(schedules, "schedules")),
+            Route("/schedules/{schedule}", self.page(schedule)),
             Route(CAMPAIGN, self.page(campaign)),
             Route(CAMPAIGN + "/nexus", self.page(nexus)),
             Route(STEP, self.page(step)),

@@ -12,6 +12,7 @@ from cm_client import AsyncClient, Client
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.daemon_pb2 import Caller
 from cmd_api.v1.facility_pb2 import Facility
+from cmd_api.v1.schedule_pb2 import Schedule
 from cmd_api.v1.step_pb2 import Step
 
 from .actions import needs
@@ -67,6 +68,14 @@ class Desk:
             return list((await self.client.list_facilities()).facilities)
 
         return await self.keep("facilities", "list", ask)
+
+    async def schedules(self) -> list[Schedule]:
+        """All schedules that were not removed."""
+
+        async def ask() -> list[Schedule]:
+            return list((await self.client.list_schedules()).schedules)
+
+        return await self.keep("schedules", "list", ask)
 
     async def steps(self, campaign: str) -> list[Step]:
         """The steps of a campaign (resource name), in the order of its file."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cm_client import CmError, is_sum, parse_name, short_name
-from cm_client.words import FINAL, counted, size, state_word
+from cm_client.words import FINAL, counted, moment, size, state_word
 from cmd_api.v1.facility_pb2 import Facility
 from cmd_api.v1.group_pb2 import Group, MoveGroupResponse
 
@@ -56,9 +56,10 @@ async def _campaign(desk: Desk, names: Sequence[str], verb: str) -> Effect:
         "start": ["Its first steps begin at once: they are split, placed and submitted."],
         "pause": [
             "Nothing new is submitted.",
-            f"{flying} in outside systems end by themselves; then it is PAUSED.",
+            f"{flying} in outside systems: paused there if the system can, else left to end. Then it "
+            "is PAUSED.",
         ],
-        "resume": ["What waits is submitted again."],
+        "resume": ["What waits is submitted again, and what was paused outside goes on."],
         "cancel": [
             f"{flying} in outside systems are cancelled there.",
             f"{counted(open_groups, 'group')} of {sum(counts.values())} are not final and become "
@@ -124,6 +125,13 @@ def _what(word: str, mode: str, groups: Sequence[Group]) -> list[str]:
             ]
         case "hold", _:
             return ["Nothing more is submitted for it until it is released; what runs goes on."]
+        case "pause", _:
+            return [
+                "Its attempt outside is paused there, and keeps its slot, until a person resumes it.",
+                "The group itself is not held: it goes on when the attempt has ended.",
+            ]
+        case "resume", _:
+            return ["Its attempt outside goes on."]
         case "release", _:
             return ["Its hold is taken back; an uncertain job is looked up again."]
     return []
@@ -199,6 +207,25 @@ async def _facility(desk: Desk, names: Sequence[str], verb: str) -> Effect:
     return Effect(lines.get(verb) or lines.get(verb.partition(":")[0]) or [])
 
 
+async def _schedule(desk: Desk, names: Sequence[str], verb: str) -> Effect:
+    schedule = await desk.client.get_schedule(names[0])
+    following = (
+        f" The next time is {moment(schedule.next_times[0])} UTC." if schedule.next_times else ""
+    )
+    lines = {
+        "run": ["Its campaigns are launched once, now, whatever still runs." + following],
+        "pause": ["Nothing is launched until it is resumed; what it has launched goes on."],
+        "resume": [
+            "It launches again from its next time on. Times that have passed are not made up."
+        ],
+        "remove": [
+            "It launches nothing any more; what it has launched goes on.",
+            "Its history stays. To have it back, apply its file again.",
+        ],
+    }
+    return Effect(lines.get(verb.partition(":")[0], []))
+
+
 async def _redrive(desk: Desk, names: Sequence[str], verb: str) -> Effect:
     log = await desk.client.get_nexus(names[0])
     single = [entry for entry in log.entries if entry.gap_count and not is_sum(entry)]
@@ -218,6 +245,7 @@ _TELLERS: dict[tuple[str, str], Tell] = {
     ("groups", ""): _groups,
     ("groups", "move"): _move,
     ("facilities", ""): _facility,
+    ("schedules", ""): _schedule,
     ("steps", "redrive"): _redrive,
     ("groups", "redrive"): _redrive,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from functools import cache
 from importlib.resources import files
@@ -62,6 +63,17 @@ def percent(value: float) -> str:
     return (shown if value > 0.99 or value < 0.01 else f"{100 * value:.0f}") + " %"
 
 
+def data_id(text: str) -> str:
+    """`visit=1010, detector=1` for a data id in JSON; other text as it is."""
+    if not text.startswith("{") or len(text) > 1000:
+        return text
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return text
+    return ", ".join(f"{key}={value}" for key, value in told.items())
+
+
 @cache
 def static(name: str) -> str:
     """The address of a file of ours, which changes with it: browsers may keep it for good."""
@@ -85,7 +97,9 @@ def environment() -> Environment:
         short=short_name,
         static=static,
         state_word=w.state_word,
+        standing_word=w.standing_word,
         kind=states.kind,
+        facility_word=states.facility_word,
         ordered=states.ordered,
         segments=states.segments,
         done_of=done_of,
@@ -100,6 +114,7 @@ def environment() -> Environment:
     env.filters.update(
         moment=w.moment,
         clock=w.clock,
+        data_id=data_id,
         duration=w.duration,
         size=w.size,
         number=number,

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cmd_api.v1.facility_pb2 import Facility
+
 # The order of a bar: from done to not begun.
 KINDS = {
     "ACCEPTED": "done",
@@ -24,9 +26,22 @@ KINDS = {
     "READY": "queue",
     "PAUSED": "pause",
     "PAUSING": "pause",
+    "RESUMING": "pause",
     "WAITING": "wait",
     "DRAFT": "wait",
     "ARCHIVED": "wait",
+    # Of a facility.
+    "up": "done",
+    "drained": "pause",
+    "killed": "bad",
+    "down": "bad",
+    # Of a schedule and of its times.
+    "ACTIVE": "run",
+    "REMOVED": "off",
+    "LAUNCHED": "done",
+    "QUEUED": "queue",
+    "SKIPPED": "wait",
+    "REFUSED": "bad",
 }
 """Kind of each state."""
 
@@ -43,6 +58,15 @@ _ORDER = list(KINDS)
 def kind(state: str) -> str:
     """The kind of a state; `wait` for one that a newer daemon has."""
     return KINDS.get(state, "wait")
+
+
+def facility_word(facility: Facility) -> str:
+    """killed, drained, up or down."""
+    if facility.killed:
+        return "killed"
+    if facility.drained:
+        return "drained"
+    return "up" if facility.up else "down"
 
 
 def ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:

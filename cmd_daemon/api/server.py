@@ -2,7 +2,7 @@
 
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -68,7 +68,8 @@ class SocketInUse(Exception):
 
 
 class Server:
-    """Serves the API; `stop` ends watches first and lets short calls finish."""
+    """Serves the API; `stop` ends watches first and lets short calls finish. `outer` are further
+    interceptors, around our own."""
 
     def __init__(
         self,
@@ -76,13 +77,14 @@ class Server:
         gate: Gate,
         message_bytes: int,
         ports: Mapping[str, grpc.ServerCredentials],
+        outer: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
         """`message_bytes` is the largest message taken; `ports` are TCP addresses to listen on, with the
         credentials of each."""
         self._ports = ports
         self.gate = gate
         self._server = grpc.aio.server(
-            interceptors=[Edge(room.engine, gate)],
+            interceptors=[*outer, Edge(room.engine, gate)],
             options=[*OPTIONS, ("grpc.max_receive_message_length", message_bytes)],
             maximum_concurrent_rpcs=CONCURRENT_CALLS,
         )

@@ -10,6 +10,7 @@ import structlog
 from cmd_daemon.engine.answers import key_of, listed, usable_ref, words
 from cmd_daemon.engine.clock import Clock
 from cmd_daemon.engine.containment import contained
+from cmd_daemon.engine.guarding import CALL_S, CallFailed, guarded
 from cmd_daemon.engine.journal import Journal
 from cmd_daemon.engine.lanes import Lane, Lanes
 from cmd_daemon.engine.orders import order_of, wants_attempts
@@ -34,7 +35,6 @@ from cmd_daemon.kernel.outcome import ErrorClass
 from cmd_daemon.kernel.records import AttemptRow
 from cmd_daemon.kernel.states import JobState
 from cmd_daemon.kernel.view import View
-from cmd_daemon.observe.metrics import driver_call
 
 log = structlog.get_logger()
 
@@ -42,50 +42,6 @@ T = TypeVar("T")
 
 SET_SIZE = 500
 """Attempts in one call at most."""
-
-CALL_S = 120.0
-"""Seconds a driver may take for one call."""
-
-
-class CallFailed(Exception):
-    """A driver's call failed as a whole."""
-
-    def __init__(self, error_class: ErrorClass, message: str) -> None:
-        super().__init__(message)
-        self.error_class = error_class
-
-
-async def guarded(
-    lane: Lane, clock: Clock, verb: str, call: Awaitable[T], otherwise: ErrorClass
-) -> T:
-    """Await a driver's call with a deadline; the breaker learns how it went.
-
-    Raises CallFailed, with class `otherwise` for what the driver did not class itself.
-    """
-    with driver_call(lane.facility, lane.name, verb) as outcome:
-        try:
-            answer = await contained(call, CALL_S)
-        except DriverError as error:
-            kind = error.error_class if isinstance(error.error_class, ErrorClass) else otherwise
-            failed = CallFailed(kind, words(str(error)))
-        except TimeoutError:
-            failed = CallFailed(otherwise, f"{lane.name} did not answer in {CALL_S:.0f} s")
-        except Exception as error:
-            log.exception("a driver raised", facility=lane.facility, driver=lane.name, verb=verb)
-            problem = words(f"{type(error).__name__}: {error}")
-            failed = CallFailed(otherwise, f"{lane.name} failed: {problem}")
-        else:
-            if lane.breaker.succeeded(clock.now()):
-                log.info("the driver works again", facility=lane.facility, driver=lane.name)
-            return answer
-        outcome.failed(failed.error_class)
-    if failed.error_class in (ErrorClass.TRANSIENT, ErrorClass.UNKNOWN) and lane.breaker.fail(
-        clock.now(), str(failed)
-    ):
-        log.error(
-            "circuit breaker opened", facility=lane.facility, driver=lane.name, problem=str(failed)
-        )
-    raise failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +202,7 @@ class Calls:
                 Verb.SUBMIT,
                 self._while_leading(lane.driver.submit(orders)),
                 ErrorClass.UNKNOWN,
+                [job for _, job in wanted.values()],
             )
         except CallFailed as failed:
             for call, _ in wanted.values():
@@ -305,7 +262,12 @@ class Calls:
             return
         try:
             answers = await guarded(
-                lane, self._clock, "find", lane.driver.find(keys), ErrorClass.TRANSIENT
+                lane,
+                self._clock,
+                "find",
+                lane.driver.find(keys),
+                ErrorClass.TRANSIENT,
+                [wanted[key][1] for key in keys],
             )
         except CallFailed as failed:
             for key in keys:
@@ -351,11 +313,13 @@ class Calls:
 
     async def _cancel(self, lane: Lane, calls: list[Call]) -> None:
         wanted: dict[str, tuple[Call, JobRef]] = {}
+        jobs: list[Job] = []
         for call in calls:
             job = self._job(call, JobState.RUNNING)
             if job is not None and job.cancelling:
                 key = self._view.key(job)
                 wanted[key] = (call, JobRef(key, job.ref or ""))
+                jobs.append(job)
         if not wanted:
             return
         await self._journal.leading()
@@ -366,6 +330,7 @@ class Calls:
                 Verb.CANCEL,
                 lane.driver.cancel([ref for _, ref in wanted.values()]),
                 ErrorClass.UNKNOWN,
+                jobs,
             )
         except CallFailed as failed:
             for call, _ in wanted.values():

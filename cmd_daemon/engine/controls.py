@@ -5,14 +5,16 @@ from collections.abc import Callable
 import structlog
 
 from cmd_daemon.engine.answers import key_of, listed, words
-from cmd_daemon.engine.calls import Call, CallFailed, answered, guarded
+from cmd_daemon.engine.calls import Call, answered
 from cmd_daemon.engine.clock import Clock
+from cmd_daemon.engine.guarding import CallFailed, guarded
 from cmd_daemon.engine.journal import Journal
 from cmd_daemon.engine.lanes import Lane
 from cmd_daemon.failpoints import failpoint
 from cmd_daemon.hooks.control import Command, Control, Controllable
 from cmd_daemon.kernel import commands
 from cmd_daemon.kernel import events as ev
+from cmd_daemon.kernel.entities import Job
 from cmd_daemon.kernel.outcome import ErrorClass
 from cmd_daemon.kernel.states import JobState
 from cmd_daemon.kernel.view import View
@@ -48,11 +50,14 @@ class Controls:
         """One question to the lane's driver for a set of commands, each to another attempt."""
         asked: dict[str, Call] = {}
         controls: list[Control] = []
+        jobs: list[Job] = []
         for call in calls:
-            control = self._control(call)
-            if control is not None and control.key not in asked:
+            job = self._view.jobs.get(call.job_id)
+            control = self._control(call, job)
+            if job is not None and control is not None and control.key not in asked:
                 asked[control.key] = call
                 controls.append(control)
+                jobs.append(job)
         if not controls:
             return
         if not isinstance(lane.driver, Controllable):
@@ -62,7 +67,7 @@ class Controls:
         failpoint("before-control")
         try:
             answers = await guarded(
-                lane, self._clock, CONTROL, lane.driver.control(controls), ErrorClass.UNKNOWN
+                lane, self._clock, CONTROL, lane.driver.control(controls), ErrorClass.UNKNOWN, jobs
             )
         except CallFailed as failed:
             self._fail(asked, failed.error_class, str(failed))
@@ -84,10 +89,9 @@ class Controls:
             self._post(answered(known, done, error, words(getattr(answer, "message", ""))))
         self._fail(asked, ErrorClass.UNKNOWN, f"{lane.name} gave no answer for this attempt")
 
-    def _control(self, call: Call) -> Control | None:
+    def _control(self, call: Call, job: Job | None) -> Control | None:
         """What is to be asked; None if the attempt is over or a newer command took the place of this
         one, whose own call comes once it is committed."""
-        job = self._view.jobs.get(call.job_id)
         if job is None or job.attempt != call.attempt or job.state is not JobState.RUNNING:
             return None
         queue = commands.read(job.commands)

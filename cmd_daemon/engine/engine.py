@@ -25,6 +25,7 @@ from cmd_daemon.engine.scheduling import Scheduling
 from cmd_daemon.engine.splitting import Splitting
 from cmd_daemon.engine.sweeps import Sweeps
 from cmd_daemon.engine.timers import Timers
+from cmd_daemon.engine.tracing import Tracing
 from cmd_daemon.engine.writer import Pending, Writer
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.hooks.ports import DriverError, FacilityInfo, Host, Verb
@@ -36,6 +37,7 @@ from cmd_daemon.kernel.records import AuditRow, RequestRow
 from cmd_daemon.kernel.states import Desired
 from cmd_daemon.kernel.view import View, splits
 from cmd_daemon.observe import metrics
+from cmd_daemon.observe.spans import Spans
 
 log = structlog.get_logger()
 
@@ -85,6 +87,8 @@ class Engine:
     lanes_made: list[Lane]
     probe_s: float = 30.0
     command_s: float = 600.0
+    spans: Spans | None = None
+    """Keeps spans of drivers' calls, if there are to be traces."""
     standing_by: str = ""
     """Why this daemon decides nothing, while another one leads; empty for the leader."""
     view: View = field(default_factory=View)
@@ -102,6 +106,7 @@ class Engine:
     notices: Notices = field(init=False)
     sweeps: Sweeps = field(init=False)
     figures: Figures = field(init=False)
+    tracing: Tracing | None = field(init=False)
     recovered: bool = False
     beats: int = 0
     _inbox: deque[ev.Event | Asked] = field(default_factory=deque)
@@ -113,7 +118,9 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.lanes = Lanes(self.view, self.facilities)
+        self.tracing = Tracing(self.view, self.spans) if self.spans is not None else None
         for lane in self.lanes_made:
+            lane.tracing = self.tracing
             self.lanes.add(lane)
             self.view.commandable[lane.facility, lane.name] = commands_of(lane)
         self.view.patience = round(self.command_s * 1e6)
@@ -279,6 +286,8 @@ class Engine:
             effects=len(loaded.effects),
             last_seq=self._seq,
         )
+        if self.tracing is not None:
+            self.tracing.note(await self.journal.asked())
         await self.notices.load(self._seq)
         self.recovered = True
 
@@ -492,6 +501,8 @@ class Engine:
     # --- after the commit ----------------------------------------------------------------------
 
     def _committed(self, taken: Pending, seconds: float) -> None:
+        if self.tracing is not None:
+            self.tracing.note(taken.batch.records)
         for effect in taken.effects:
             job = self.view.jobs.get(effect.job_id)
             lane = self.lanes.lanes.get((effect.facility, effect.driver))

@@ -61,5 +61,9 @@ class Journal(Protocol):
     async def taken_names(self, names: Sequence[str]) -> set[str]:
         """Which of these names campaigns have, archived ones too."""
 
+    async def asked(self) -> Sequence[Record]:
+        """Every event of a call that had a request id, in order: of campaigns that are not archived, and of
+        facilities."""
+
     async def events(self, after_seq: int = 0, limit: int = 1000) -> Sequence[Record]:
         """Committed events with a greater sequence number, in order, at most 1000."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from cmd_daemon.engine.breaker import Breaker
 from cmd_daemon.engine.queues import Queues, TooBig
+from cmd_daemon.engine.tracing import Tracing
 from cmd_daemon.hooks.ports import Driver, FacilityInfo, Queue
 from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.entities import Job
@@ -41,6 +42,7 @@ class Lane:
     started: bool = False
     fixed: bool = False
     turn: int = 0
+    tracing: Tracing | None = None
 
     @property
     def ready(self) -> int:

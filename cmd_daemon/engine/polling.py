@@ -13,8 +13,8 @@ from cmd_daemon.engine.answers import (
     listed,
     words,
 )
-from cmd_daemon.engine.calls import CallFailed, guarded
 from cmd_daemon.engine.clock import Clock
+from cmd_daemon.engine.guarding import CallFailed, guarded
 from cmd_daemon.engine.lanes import Lane
 from cmd_daemon.engine.orders import memory_of
 from cmd_daemon.hooks.ports import JobRef, Observation, Phase
@@ -88,7 +88,12 @@ class Polling:
         refs = [JobRef(key, job.ref or "") for key, job in asked.items()]
         try:
             seen = await guarded(
-                lane, self._clock, "observe", lane.driver.observe(refs), ErrorClass.TRANSIENT
+                lane,
+                self._clock,
+                "observe",
+                lane.driver.observe(refs),
+                ErrorClass.TRANSIENT,
+                asked.values(),
             )
         except CallFailed:
             return  # the breaker knows; asked again next time

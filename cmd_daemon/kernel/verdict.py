@@ -4,6 +4,7 @@ A driver's "ok" is not enough. For a process job the quanta must agree with the 
 go through the step's error rules, first match wins.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -182,5 +183,10 @@ def _judge_quanta(policy: StepPolicy, outcome: Outcome, used: int, accepted: boo
         return Verdict(Action.SUCCEED, f"accepted with losses: {what}", missing)
     if _budget(policy, outcome, used):
         return Verdict(Action.RETRY, what, mode=rescue)
-    bar = f"{good / expected:.4f} of the quanta succeeded, {policy.at_least:g} are asked for"
+    bar = f"{_percent(good / expected)} of the quanta succeeded, {_percent(policy.at_least)} are asked for"
     return Verdict(Action.REVIEW, f"{bar}: {what}", missing)
+
+
+def _percent(share: float) -> str:
+    """Rounded down: what is not all is never 100 %."""
+    return f"{math.floor(share * 10_000 + 1e-6) / 100:g} %"

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
-from cmd_daemon.kernel.records import Effect, FacilityState, Schedule
+from cmd_daemon.kernel.records import Effect, FacilityState, Record, Schedule
 from cmd_daemon.kernel.states import FINAL_GROUP, CampaignState
 from cmd_daemon.store import codec, tables
 from cmd_daemon.store.dialect import ReaderConnection
@@ -61,6 +61,19 @@ class Loading:
     """The start-up half of the store."""
 
     _reading: ReaderConnection
+
+    async def asked(self) -> Sequence[Record]:
+        """See `engine.journal.Journal`. Reads the whole history of those campaigns."""
+        live = select(campaigns.c.id).where(_live())
+        query = (
+            select(*columns(events, codec.RECORD))
+            .where(events.c.request_id != "")
+            .where(or_(events.c.campaign_id.in_(live), events.c.kind == "facility"))
+            .order_by(events.c.seq)
+        )
+        async with self._reading() as connection:
+            rows = (await connection.execute(query)).all()
+        return [Record(*row) for row in rows]
 
     async def load_open(self) -> Loaded:
         """All that is not over. Call before the first commit of this daemon."""

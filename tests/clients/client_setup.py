@@ -16,6 +16,27 @@ from cm_cli.main import main
 DEADLINE = 20.0
 
 
+SCHEDULE = """\
+schedule: {name}
+owner: pilot1
+cron: "0 6 1 * *"
+zone: America/Los_Angeles
+template: small.yaml
+stacks: w*
+matrix: {{FACILITY: [USDF, FrDF]}}
+"""
+
+TEMPLATE = """\
+campaign: {name}-${{FACILITY}}-${{DATE}}-${{TIME}}
+owner: pilot1
+stack: ${{STACK}}
+butler: {{repo: demo, inputs: [a], output: "u/me/{name}/${{FACILITY}}/${{DATE}}${{TIME}}"}}
+facilities: ["${{FACILITY}}"]
+steps: {{one: {{pipeline: x.yaml#a, params: {{fake: {{quanta: {{isr: [1, 1]}}}}}}}}}}
+"""
+"""The template of that schedule."""
+
+
 def wait_until(true: Callable[[], Any]) -> None:
     """Poll until it holds; fails after the deadline."""
     end = time.monotonic() + DEADLINE

@@ -6,27 +6,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from client_setup import Cm, wait_until
+from client_setup import SCHEDULE, TEMPLATE, Cm, wait_until
 from living_daemon import LivingDaemon
-
-SCHEDULE = """\
-schedule: {name}
-owner: pilot1
-cron: "0 6 1 * *"
-zone: America/Los_Angeles
-template: small.yaml
-stacks: w*
-matrix: {{FACILITY: [USDF, FrDF]}}
-"""
-
-TEMPLATE = """\
-campaign: {name}-${{FACILITY}}-${{DATE}}-${{TIME}}
-owner: pilot1
-stack: ${{STACK}}
-butler: {{repo: demo, inputs: [a], output: "u/me/{name}/${{FACILITY}}/${{DATE}}${{TIME}}"}}
-facilities: ["${{FACILITY}}"]
-steps: {{one: {{pipeline: x.yaml#a, params: {{fake: {{quanta: {{isr: [1, 1]}}}}}}}}}}
-"""
 
 
 @pytest.fixture(scope="module")

@@ -335,6 +335,7 @@ async def test_a_submission_that_a_crash_cut_off_is_not_made_after_a_kill(
 
     house.drivers[HERE] = lambda host: Deaf(house.world, HERE, host, poll_s=1.0)
     monkeypatch.setattr("cmd_daemon.engine.calls.CALL_S", 1000.0)
+    monkeypatch.setattr("cmd_daemon.engine.guarding.CALL_S", 1000.0)
     async with house.running(checked=False) as engine:
         await house.apply(one=step(3, fake=RUNS_ON))
         await asyncio.wait_for(entered.wait(), DEADLINE_S)

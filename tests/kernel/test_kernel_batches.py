@@ -126,7 +126,7 @@ def test_what_is_waited_for_is_said_in_words() -> None:
     house.end(quanta(5, 5))
     kind, text = only_wait(house, house.group())
     assert kind == "person"
-    assert "0.5000 of the quanta succeeded, 1 are asked for" in text
+    assert "50 % of the quanta succeeded, 100 % are asked for" in text
     assert actions(house.view, house.job()) == [
         "cm retry drp/calib/0001 --missing-only",
         "cm retry drp/calib/0001",

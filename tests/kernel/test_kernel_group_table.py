@@ -203,7 +203,7 @@ def test_a_held_group_goes_on_outside_and_nothing_more_is_submitted() -> None:
 
 def test_a_review_accepted_goes_on_with_the_chain() -> None:
     house = at("REVIEW")
-    assert "0.8000 of the quanta succeeded, 0.9 are asked for" in str(house.group().reason)
+    assert "80 % of the quanta succeeded, 90 % are asked for" in str(house.group().reason)
     assert actions(house.view, house.group())[0] == "cm retry drp/calib/0001 --missing-only"
     house.do(ev.GroupAccepted(group_id=house.group().id, actor="ann"))
     assert str(house.job(1).state) == "READY"

@@ -47,7 +47,8 @@ def test_start_pause_resume_cancel_archive(page: Browser, house: WebHouse) -> No
     house.reach(f"{name}/steps/isr/groups/0001", "RUNNING")
     page.shows("RUNNING", "#head .head")
     confirm(page, "/act/pause", "1 job in outside systems")
-    page.shows("PAUSING", "#head .head")
+    page.shows("PAUSED", "#head .head")
+    page.shows("1 paused", "#head")
     confirm(page, "/act/resume")
     page.shows("RUNNING", "#head .head")
     confirm(page, "/act/cancel", "cannot be taken back", "are not final")
@@ -109,6 +110,21 @@ def test_hold_release_and_move(page: Browser, house: WebHouse) -> None:
     page.shows("HELD", "#head .head")
     confirm(page, "/act/release", reason="")
     page.shows("RUNNING", "#head .head")
+
+
+def test_pause_and_resume_of_one_attempt(page: Browser, house: WebHouse) -> None:
+    name = house.apply(next(names), 1, g0001=RUNS)
+    group = house.reach(f"{name}/steps/isr/groups/0001", "RUNNING")
+    page.open(f"/{group}")
+    confirm(page, "/act/pause", "keeps its slot")
+    page.shows("PAUSED", "#jobs")
+    page.open(f"/{group}/jobs/process")
+    page.shows("PAUSED", "#head .head")
+    confirm(page, "/act/resume", "goes on")
+    page.shows("RUNNING", "#head .head")
+    page.until(lambda: page.all("#page a[data-act][href*='/act/pause']"), "the pause again")
+    house.end(f"{name.partition('/')[2]}/isr/0001/process#1")
+    page.shows("SUCCEEDED", "#head .head")
 
 
 def test_sign_and_release_of_a_step(page: Browser, house: WebHouse) -> None:

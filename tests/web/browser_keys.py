@@ -15,6 +15,9 @@ def names(house: WebHouse) -> dict[str, str]:
     name = house.apply("keyed", 24, g0002=SHORT, g0003=BROKEN, g0004=BROKEN, g0007=RUNS, g0009=RUNS)
     moved = house.moving("moved")
     house.apply("drafted", start=False)
+    monthly = house.schedule("monthly-small")
+    house.cm.run_schedule(monthly, reason="try it")
+    house.schedule("nightly")
     for group, state in (("0002", "REVIEW"), ("0003", "HELD"), ("0007", "RUNNING")):
         house.reach(f"{name}/steps/isr/groups/{group}", state)
     house.reach(f"{name}/steps/isr/groups/0024", "ACCEPTED")
@@ -28,6 +31,8 @@ def names(house: WebHouse) -> dict[str, str]:
         "nexus": f"/{moved}/nexus",
         "facilities": "/facilities",
         "facility": "/facilities/USDF",
+        "schedules": "/schedules",
+        "schedule": f"/{monthly}",
         "events": "/events?parent=keyed",
         "search": "/search?q=keyed",
         "confirm": f"/act/move?name={name}/steps/isr/groups/0003",
@@ -48,6 +53,8 @@ def test_keys_alone_lead_from_the_first_page_to_a_job(page: Browser, names: dict
     page.until(lambda: page.driver.current_url.endswith("/campaigns/keyed"), "the campaign")
     page.press("g", "f")
     page.until(lambda: page.driver.current_url.endswith("/facilities"), "the facilities")
+    page.press("g", "s")
+    page.until(lambda: page.driver.current_url.endswith("/schedules"), "the schedules")
     page.open(names["job"])
     page.press("u")
     page.until(lambda: page.driver.current_url.endswith("/groups/0003"), "one level up")
@@ -91,6 +98,8 @@ def test_help_and_escape(page: Browser) -> None:
         ("keyed/isr/001", "keyed/isr/0012"),
         ("keyed/isr/0003/process", "keyed/isr/0003/process"),
         ("campaigns/keyed/steps/isr", "keyed/isr"),
+        ("ukd", "UKDF"),
+        ("nightly", "nightly"),
     ],
 )
 def test_search(page: Browser, names: dict[str, str], words: str, found: str) -> None:

@@ -21,7 +21,7 @@ def test_a_change_is_shown_in_time(page: Browser, house: WebHouse) -> None:
     best = 99.0
     for _ in range(TRIES):
         for act, word in (
-            (house.cm.pause_campaign, "PAUSING"),
+            (house.cm.pause_campaign, "PAUSED"),
             (house.cm.resume_campaign, "RUNNING"),
         ):
             act(name)

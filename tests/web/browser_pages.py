@@ -126,6 +126,15 @@ def test_a_newcomer_finds_why_a_group_failed_by_clicks_alone(page: Browser, stor
     page.shows("begins", "#lines")
 
 
+def test_a_newcomer_gets_from_what_waits_for_a_person_to_its_log(page: Browser, story: str) -> None:
+    page.open("/")
+    page.click(f"#needs a.open[href='/{story}/steps/isr/groups/0003']")
+    page.shows("out of memory at 8123456 kB", "#head")
+    page.click("#jobs a[href$='/jobs/process#log']")
+    page.shows("story/isr/0003/process#1 begins", "#lines")
+    page.shows("137", "#attempts")
+
+
 def test_what_is_not_there_is_said(page: Browser, story: str) -> None:
     page.expected = "status of 40"  # the browser tells of each answer that is no success
     for path in ("/campaigns/nobody", "/facilities/Mars", "/campaigns/story/steps/isr/groups/9999"):

@@ -8,22 +8,24 @@ from typing import Any, cast
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from cm_client import AsyncClient
+from cm_client import AsyncClient, InvalidCampaignFile, PermissionDenied
 from cm_client.forecast import forecast
 from cm_web import hub as hub_module
 from cm_web import states
-from cm_web.actions import Action, of_facility, offered
+from cm_web.actions import Action, of_facility, of_schedule, offered
 from cm_web.hub import Hub, topics_of
 from cm_web.memory import KEPT, Memory
 from cm_web.pages.facilities import matrix, shares_of
 from cm_web.pages.nexus import ways
+from cm_web.pages.schedules import Ahead, ahead_of
 from cm_web.pictures.dag import layout
 from cm_web.pictures.heat import bands
 from cm_web.pictures.timeline import timeline
-from cm_web.rendering import number, percent, url
+from cm_web.rendering import data_id, number, percent, url
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.event_pb2 import Event
 from cmd_api.v1.facility_pb2 import Facility
+from cmd_api.v1.schedule_pb2 import ApplyScheduleResponse, Schedule
 from cmd_api.v1.statistics_pb2 import Activity, ActivityOfStep, GroupCount, GroupCounts, Way
 from cmd_api.v1.step_pb2 import NexusEntry
 
@@ -372,3 +374,37 @@ async def test_a_failure_is_not_kept_and_answers_are_bounded() -> None:
         await memory.get(number_, ["t"], Asked())
     assert len(memory._kept) <= KEPT
     assert memory._asked == {}
+
+
+async def test_a_time_that_would_be_refused_is_said_before_it_comes() -> None:
+    """The stack that a schedule takes may be gone by then."""
+    answers: list[Any] = []
+
+    async def apply_schedule(text: str, template: str, **_: Any) -> ApplyScheduleResponse:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return cast(ApplyScheduleResponse, answer)
+
+    async def keep(name: str, question: str, ask: Any, fresh_s: float = 1.0) -> Any:
+        return await ask()
+
+    desk: Any = SimpleNamespace(client=SimpleNamespace(apply_schedule=apply_schedule), keep=keep)
+    active = Schedule(name="schedules/s", state=Schedule.STATE_ACTIVE)
+    answers.append(ApplyScheduleResponse(campaigns=["campaigns/a"]))
+    assert await ahead_of(desk, active) == Ahead(["campaigns/a"])
+    answers.append(InvalidCampaignFile("no stack is like w_*"))
+    assert await ahead_of(desk, active) == Ahead([], "no stack is like w_*")
+    answers.append(PermissionDenied("a viewer may not ask"))
+    assert await ahead_of(desk, active) is None
+    paused = Schedule(name="schedules/s", state=Schedule.STATE_PAUSED)
+    assert await ahead_of(desk, paused) is None
+    assert [each.verb for each in of_schedule(paused)] == ["run", "resume", "remove"]
+    assert [each.verb for each in of_schedule(active)] == ["run", "pause", "remove"]
+    assert of_schedule(Schedule(name="schedules/s", state=Schedule.STATE_REMOVED)) == []
+
+
+def test_a_data_id_is_read_as_people_write_it() -> None:
+    assert data_id('{"visit": 1010, "band": "r"}') == "visit=1010, band=r"
+    for text in ("visit=7", "", '{"visit": ', "[1]", '{"a":' * 900):
+        assert data_id(text) == text

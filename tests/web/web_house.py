@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from client_setup import wait_until
+from client_setup import SCHEDULE, TEMPLATE, wait_until
 from living_daemon import LivingDaemon
 
 from cm_client import Client, NotFound
@@ -133,6 +133,8 @@ class WebHouse:
                 self.cm.cancel_campaign(campaign.name)
                 self.reach(campaign.name, "CANCELLED")
             self.cm.archive_campaign(campaign.name)
+        for schedule in self.cm.list_schedules().schedules:
+            self.cm.remove_schedule(schedule.name)
 
     def behave(self, key: str, behaviour: Behaviour) -> None:
         """What is to happen to an attempt, wherever it runs."""
@@ -154,6 +156,12 @@ class WebHouse:
         text = FILE.format(name=name, groups=groups)
         self.cm.apply_campaign(text, file=f"{name}.yaml", start=start, reason="a test")
         return f"campaigns/{name}"
+
+    def schedule(self, name: str) -> str:
+        """A schedule that launches two small campaigns each month. Its resource name."""
+        text = SCHEDULE.format(name=name) + "overlap: queue\n"
+        self.cm.apply_schedule(text, TEMPLATE.format(name=name), file=f"{name}.yaml")
+        return f"schedules/{name}"
 
     def group(self, name: str) -> Group:
         """A group now."""

@@ -8,6 +8,7 @@ from rich.console import Group as Stack
 from rich.console import RenderableType
 
 from cm_client import short_name
+from cm_client.words import standing_word
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.daemon_pb2 import Daemon, Plugin
 from cmd_api.v1.group_pb2 import Group
@@ -54,16 +55,6 @@ def job_table(jobs: Iterable[Job]) -> RenderableType:
             job.reason,
         )
     return grid
-
-
-def standing_word(job: Job) -> str:
-    """PAUSED, PAUSING or RESUMING for an attempt outside that is so; else nothing."""
-    if job.standing in (Job.STANDING_UNSPECIFIED, Job.STANDING_GOING):
-        return ""
-    try:
-        return Job.Standing.Name(job.standing).removeprefix("STANDING_")
-    except ValueError:  # a daemon newer than this client
-        return str(job.standing)
 
 
 def in_flight_text(campaign: Campaign) -> str:

@@ -1,4 +1,4 @@
-"""What the pages of a campaign, a step, a group and a job ask alike."""
+"""What several pages ask alike."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ async def last_events(desk: Desk, name: str, kinds: Sequence[str] = ()) -> list[
             name, newest_first=True, page_size=EVENTS, kinds=kinds
         )
         return list(answer.events)
+
+    return await desk.keep(name, "events", ask)
+
+
+async def events_of_kind(desk: Desk, name: str, kind: str, most: int) -> list[Event]:
+    """The newest events of a facility or a schedule, which have no list of their own."""
+
+    async def ask() -> list[Event]:
+        answer = await desk.client.list_events(newest_first=True, page_size=1000, kinds=[kind])
+        return [event for event in answer.events if event.name == name][:most]
 
     return await desk.keep(name, "events", ask)
 

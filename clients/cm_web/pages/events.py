@@ -11,7 +11,7 @@ from cmd_api.v1.event_pb2 import ListEventsResponse
 from ..desk import Desk, Page
 
 EVENTS = 100
-KINDS = ("campaign", "step", "group", "job", "facility")
+KINDS = ("campaign", "step", "group", "job", "facility", "schedule")
 
 
 async def events(desk: Desk, request: Request) -> Page:

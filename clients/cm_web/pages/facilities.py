@@ -10,13 +10,12 @@ from starlette.requests import Request
 
 from cm_client import short_name
 from cm_client.words import FINAL, state_word
-from cmd_api.v1.event_pb2 import Event
 from cmd_api.v1.facility_pb2 import Facility
 from cmd_api.v1.statistics_pb2 import GroupCounts, Way
 
 from ..actions import of_facility
 from ..desk import Desk, Page
-from .about import group_counts
+from .about import events_of_kind, group_counts
 
 CAMPAIGNS = 20
 EVENTS = 30
@@ -82,7 +81,7 @@ async def facility(desk: Desk, request: Request) -> Page:
         {
             "facility": entity,
             "actions": of_facility(entity),
-            "events": await _events(desk, name),
+            "events": await events_of_kind(desk, name, "facility", EVENTS),
         },
         every_s=3.0,
     )
@@ -140,15 +139,3 @@ def matrix(ways: Sequence[Way], order: Sequence[str]) -> Matrix:
         by_place,
         max(moved, default=0),
     )
-
-
-async def _events(desk: Desk, name: str) -> list[Event]:
-    """What persons have done to it."""
-
-    async def ask() -> list[Event]:
-        answer = await desk.client.list_events(
-            newest_first=True, page_size=1000, kinds=["facility"]
-        )
-        return [event for event in answer.events if event.name == name][:EVENTS]
-
-    return await desk.keep(name, "events", ask)

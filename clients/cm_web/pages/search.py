@@ -1,4 +1,5 @@
-"""Search: campaigns and steps by any part of their names, groups by the beginning of theirs."""
+"""Search: campaigns, steps, facilities and schedules by any part of their names, groups by the beginning of
+theirs."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from cm_client.words import FINAL, state_word
 from cmd_api.v1.campaign_pb2 import Campaign
 
 from ..desk import Desk, Page
+from ..states import facility_word
 
 FOUND = 50
 CAMPAIGNS = 10
@@ -36,11 +38,14 @@ async def search(desk: Desk, request: Request) -> Page:
 
 
 async def _find(desk: Desk, words: str) -> list[Hit]:
-    exact, names, groups = await asyncio.gather(
-        _exact(desk, words), _names(desk, words.lower()), _groups(desk, words)
+    exact, names, groups, beside = await asyncio.gather(
+        _exact(desk, words),
+        _names(desk, words.lower()),
+        _groups(desk, words),
+        _beside(desk, words.lower()),
     )
     found: dict[str, Hit] = {}
-    for hit in (*exact, *names, *groups):
+    for hit in (*exact, *beside, *names, *groups):
         found.setdefault(hit.name, hit)
     return list(found.values())
 
@@ -68,6 +73,14 @@ async def _names(desk: Desk, words: str) -> list[Hit]:
             if words in step.name.rpartition("/")[2].lower():
                 found.append(Hit("step", step.name, state_word(step), step.reason))
     return found
+
+
+async def _beside(desk: Desk, words: str) -> list[Hit]:
+    """What is of no campaign."""
+    facilities, schedules = await asyncio.gather(desk.facilities(), desk.schedules())
+    found = [Hit("facility", f.name, facility_word(f), f.down_reason) for f in facilities]
+    found += [Hit("schedule", s.name, state_word(s), s.owner) for s in schedules]
+    return [hit for hit in found if words in short_name(hit.name).lower()]
 
 
 async def _groups(desk: Desk, words: str) -> list[Hit]:

@@ -31,7 +31,7 @@ def charts(activity: Activity) -> list[Chart]:
     }
     ended = [good + bad for good, bad in zip(sums["succeeded"], sums["failed"], strict=True)]
     rate = [bad / all_ if all_ else None for bad, all_ in zip(sums["failed"], ended, strict=True)]
-    each = duration(activity.span)
+    each = duration(activity.span) if activity.span >= 1 else f"{activity.span:.1g} s"
     failed, total = sum(sums["failed"]), sum(ended)
     share = percent(failed / total) if total else "none"
     found = [

@@ -1,5 +1,5 @@
-// Keys: / search, g c and g f and g e go, u up, j k lines, Enter open, x choose, t theme, ? all of them.
-const PLACES = { c: "/", f: "/facilities", e: "/events" };
+// Keys: / search, g c, g f, g s and g e go, u up, j k lines, Enter open, x choose, t theme, ? all of them.
+const PLACES = { c: "/", f: "/facilities", s: "/schedules", e: "/events" };
 
 let prefix = "";
 let at = null; // address of the line that is chosen: lines are drawn anew

@@ -1,4 +1,4 @@
-// Times that go on: how long something has been running.
+// Times that go on: how long something has been running, or how long it is until then.
 const UNITS = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]];
 
 export function duration(seconds) {
@@ -16,7 +16,8 @@ export function start() {
   setInterval(() => {
     const now = Date.now() / 1000;
     for (const each of document.querySelectorAll(".ticks")) {
-      const text = duration(now - Number(each.dataset.since));
+      const { since, until } = each.dataset;
+      const text = duration(until ? Number(until) - now : now - Number(since));
       if (each.textContent !== text) each.textContent = text;
     }
   }, 1000);
