@@ -9,7 +9,7 @@ RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo demo-rucio demo-panda serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-prometheus test-rucio test-panda test-web bench bench-databases bench-rucio proto rubin rucio clean
+.PHONY: help demo demo-rucio demo-panda demo-standby serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-prometheus test-rucio test-panda test-web bench bench-databases bench-rucio proto rubin rucio clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ demo-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## the full chain with a real Ruci
 demo-panda: .venv/.dev $(RUBIN)/.stack  ## the full chain in small with a PanDA that runs everything
 	$(BIN)/python examples/full-chain/run.py --small --panda
 
+demo-standby: .venv/.dev $(RUBIN)/.stack  ## the full chain in small on PostgreSQL; the leader of two daemons is killed, then frozen
+	$(BIN)/python examples/full-chain/run.py --small --standby
+
 serve: .venv/.daemon  ## run the daemon of the last demo again, to look around
 	$(BIN)/python examples/full-chain/run.py --serve
 
@@ -70,8 +73,9 @@ test-arc: .venv/.dev  ## scripts through a real A-REX from Debian (root, two min
 test-chain: .venv/.dev $(RUBIN)/.stack  ## more faults of the full chain, end to end (four minutes)
 	$(PYTEST) tests/demo/chain_faults.py
 
-test-postgres: .venv/.dev  ## store, engine and crash tests on PostgreSQL
-	$(PYTEST) --database postgresql tests/store tests/engine tests/schedules tests/crash
+test-postgres: .venv/.dev $(RUBIN)/.stack  ## store, engine and crash tests on PostgreSQL, and the full chain without its leader
+	$(PYTEST) --database postgresql -n 2 --dist loadscope --no-loadscope-reorder tests/store tests/engine tests/schedules tests/crash
+	$(PYTEST) tests/demo/chain_standby.py
 
 test-prometheus: .venv/.dev  ## alert rules in a real Prometheus from Debian, before a real daemon
 	$(PYTEST) tests/prometheus

@@ -5,41 +5,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from cmd_daemon.api.identity.settings import IdentitySection, ListenSection, check
 from cmd_daemon.hooks.ports import FacilityInfo, Queue
 from cmd_daemon.kernel.states import JobKind
-from cmd_daemon.spec.units import parse_duration, parse_memory
+from cmd_daemon.sections import Duration, Memory, Section, to_bytes
 
 
 class ConfigError(Exception):
     """The configuration cannot be used; the message names the file and every wrong key."""
-
-
-def _bytes(value: object) -> object:
-    return parse_memory(value) if isinstance(value, str) else value
-
-
-def _seconds(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-Memory = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
-Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class DaemonSection(Section):
@@ -120,7 +95,7 @@ class FacilitySection(Section):
     transport: str = "local"
     queues: dict[str, QueueSection] = Field(default_factory=dict)
     storage: dict[str, str] = Field(default_factory=dict)
-    links: dict[str, Annotated[float, BeforeValidator(_bytes), Field(ge=0)]] | None = None
+    links: dict[str, Annotated[float, BeforeValidator(to_bytes), Field(ge=0)]] | None = None
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def info(self, name: str) -> FacilityInfo:
@@ -160,12 +135,15 @@ class Config(Section):
     traces: TracesSection = Field(default_factory=TracesSection)
     facility: dict[str, FacilitySection] = Field(default_factory=dict)
     plugin: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    listen: dict[str, ListenSection] = Field(default_factory=dict)
+    identity: IdentitySection = Field(default_factory=IdentitySection)
 
     @model_validator(mode="after")
     def _has_facilities(self) -> "Config":
         for name in self.facility:
             if not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"facility name {name!r}: letters, digits, '-' and '_' only")
+        check(self.listen, self.identity)
         return self
 
 

@@ -3,17 +3,25 @@
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import structlog
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
 from cmd_daemon import __version__
+from cmd_daemon.api.identity.auditing import Auditor
+from cmd_daemon.api.identity.door import Door
+from cmd_daemon.api.identity.gate import Gate
+from cmd_daemon.api.identity.limits import Limits
+from cmd_daemon.api.identity.owners import Owners
+from cmd_daemon.api.identity.transport import BadCertificate, credentials
 from cmd_daemon.api.server import Server
 from cmd_daemon.api.service import Room
 from cmd_daemon.api.traced import Traced
@@ -147,7 +155,8 @@ class Daemon:
         await self._serve()
         await self.server.serving()
         metrics.leading.set(1)
-        log.info("serving", socket=str(self.config.daemon.socket))
+        ports = [each.address for each in self.config.listen.values()]
+        log.info("serving", socket=str(self.config.daemon.socket), ports=ports)
         systemd.notify(ready=1, status=f"{len(engine.view.campaigns)} campaigns")
         await engine.run()
 
@@ -250,6 +259,27 @@ def _traces(config: Config) -> "Traces | None":
     return Traces(config.traces.endpoint, config.traces.ratio)
 
 
+def _entrances(config: Config) -> tuple[Door, dict[str, grpc.ServerCredentials]]:
+    """Who tells callers apart, and the TCP ports with their TLS. Raises ConfigError."""
+    try:
+        door = Door(config.identity)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"identity.oidc needs the package {error.name}: pip install 'cmd-daemon[oidc]'"
+        ) from error
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"identity.oidc.ca cannot be used: {error}") from error
+    ports: dict[str, grpc.ServerCredentials] = {}
+    for name, section in config.listen.items():
+        if section.address in ports:
+            raise ConfigError(f"listen.{name}.address: {section.address} is another port's too")
+        try:
+            ports[section.address] = credentials(name, section)
+        except BadCertificate as error:
+            raise ConfigError(str(error)) from error
+    return door, ports
+
+
 async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = None) -> Daemon:
     """Open the store, load plugins, make lanes and services; `stack` ends all of it in reverse.
 
@@ -283,6 +313,19 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
         store, clock, plugins, infos, host, lanes, section.probe_s, section.command_s, traces
     )
     host.on_wake = engine.wake
+
+    async def owner_of(name: str) -> str | None:
+        collection, _, short = name.partition("/")
+        if collection == "schedules":
+            schedule = engine.view.schedules.get(short)
+            return None if schedule is None else schedule.owner
+        row = await store.get_campaign(short)
+        return None if row is None else row.campaign.owner
+
+    owners = Owners(config.identity.owners_only, owner_of)
+    door, ports = _entrances(config)
+    stack.push_async_callback(door.close)
+    gate = Gate(door, Limits(config.identity.limits), Auditor(engine), owners)
     room = Room(
         engine=engine,
         reader=store,
@@ -293,13 +336,16 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
         version=__version__,
         database=section.database_url,
         started_at=clock.now(),
+        owners=owners,
     )
+    outer = [Traced(traces)] if traces is not None else []
+    server = Server(room, gate, config.identity.limits.message, ports, outer)
     if section.metrics:
         address, _, port = section.metrics.rpartition(":")
         served, thread = start_http_server(int(port), address or "127.0.0.1", metrics.registry)
         stack.callback(thread.join)
         stack.callback(served.shutdown)
-    return Daemon(config, engine, Server(room, [Traced(traces)] if traces else ()), host, store)
+    return Daemon(config, engine, server, host, store)
 
 
 async def serve(config: Config) -> None:

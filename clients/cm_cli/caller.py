@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from cm_client import Client
+    from pathlib import Path
+
+    from cm_client import Client, Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +25,34 @@ class Caller:
     address: str | None = None
     actor: str | None = None
     timeout: float | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    token_file: Path | None = None
+
+    def credentials(self) -> Credentials:
+        """As given, else by the environment. Raises click.UsageError if they cannot be used."""
+        from cm_client import Credentials
+
+        try:
+            return Credentials.find(self.ca, self.certificate, self.key, self.token_file)
+        except ValueError as problem:
+            raise click.UsageError(str(problem)) from None
 
     @contextmanager
-    def connect(self) -> Iterator[Client]:
+    def connect(self, credentials: Credentials | None = None) -> Iterator[Client]:
         """A client whose errors end the command with a paragraph for people.
 
-        Raises click.UsageError if the address or the actor cannot be used.
+        Raises click.UsageError if the address, the actor or the credentials cannot be used.
         """
         from cm_client import Client, CmError
 
         from .errors import refusal
 
         try:
-            client = Client(self.address, actor=self.actor)
+            proof = credentials or self.credentials()
+            client = Client(self.address, actor=self.actor, credentials=proof)
+            _ = client.address.metadata  # a token that cannot be sent is told of here
         except ValueError as problem:
             raise click.UsageError(str(problem)) from None
         with client:

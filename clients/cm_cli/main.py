@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from .caller import Caller
 from .commands import (
+    access,
     campaigns,
     controlling,
     daemon,
@@ -50,6 +52,9 @@ Exit codes:
 """
 
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
 @click.group(
     name="cm",
     epilog=EPILOG,
@@ -59,7 +64,7 @@ Exit codes:
 @click.option(
     "--address",
     metavar="TARGET",
-    help="The daemon's address, such as unix:/run/cmd-daemon/cmd.sock [env: CM_ADDRESS]",
+    help="The daemon's address: unix:/run/cmd-daemon/cmd.sock or host:port [env: CM_ADDRESS]",
 )
 @click.option("--actor", metavar="NAME", help="Who you are [env: CM_ACTOR; else your login name]")
 @click.option(
@@ -68,11 +73,26 @@ Exit codes:
     metavar="SECONDS",
     help="Longest wait for an answer [10; 120 for plan and apply]",
 )
+@click.option("--ca", type=_FILE, help="Authorities of the daemon's certificate [env: CM_CA]")
+@click.option("--certificate", type=_FILE, help="Your certificate [env: CM_CERTIFICATE]")
+@click.option("--key", type=_FILE, help="The key of your certificate [env: CM_KEY]")
+@click.option(
+    "--token-file", type=_FILE, help="File with a token [env: CM_TOKEN_FILE; else that of cm login]"
+)
 @click.version_option(package_name="cmd-daemon", prog_name="cm")
 @click.pass_context
-def cli(ctx: click.Context, address: str | None, actor: str | None, timeout: float | None) -> None:
+def cli(
+    ctx: click.Context,
+    address: str | None,
+    actor: str | None,
+    timeout: float | None,
+    ca: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    token_file: Path | None,
+) -> None:
     """Manage data-processing campaigns of the Rubin Observatory."""
-    ctx.obj = Caller(address, actor, timeout)
+    ctx.obj = Caller(address, actor, timeout, ca, certificate, key, token_file)
 
 
 _FAMILIES = (
@@ -89,6 +109,7 @@ _FAMILIES = (
     schedules,
     scripts,
     daemon,
+    access,
     top,
     web,
 )

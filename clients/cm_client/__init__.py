@@ -14,6 +14,7 @@ twice is tried again.
 from .address import Address
 from .asynchronous import AsyncClient
 from .blocking import Client
+from .credentials import Credentials, kept_token
 from .errors import (
     CmError,
     DaemonUnavailable,
@@ -25,7 +26,9 @@ from .errors import (
     InvalidArgument,
     InvalidCampaignFile,
     InvalidName,
+    LimitReached,
     NotAccepting,
+    NotAuthenticated,
     NotFound,
     PermissionDenied,
     RequestIdReused,
@@ -53,6 +56,7 @@ __all__ = [
     "Backoff",
     "Client",
     "CmError",
+    "Credentials",
     "DaemonUnavailable",
     "DeadlineExceeded",
     "DriverFailed",
@@ -62,8 +66,10 @@ __all__ = [
     "InvalidArgument",
     "InvalidCampaignFile",
     "InvalidName",
+    "LimitReached",
     "Name",
     "NotAccepting",
+    "NotAuthenticated",
     "NotFound",
     "PermissionDenied",
     "RequestIdReused",
@@ -75,6 +81,7 @@ __all__ = [
     "group_name",
     "is_sum",
     "job_name",
+    "kept_token",
     "parse_name",
     "schedule_name",
     "short_name",

@@ -15,6 +15,7 @@ import grpc
 
 from .address import Address
 from .call import LONG, Call, Res, Resumable, SyncRunner
+from .credentials import Credentials
 from .errors import CmError, error_of
 from .methods import Methods
 from .retry import Backoff
@@ -33,11 +34,12 @@ class Client(Methods, SyncRunner):
         address: str | None = None,
         *,
         actor: str | None = None,
+        credentials: Credentials | None = None,
         deadline: float = 10.0,
         plan_deadline: float = 120.0,
         backoff: Backoff | None = None,
     ) -> None:
-        self.address = Address.find(address, actor)
+        self.address = Address.find(address, actor, credentials=credentials)
         self.deadline = deadline
         self.plan_deadline = plan_deadline
         self.backoff = backoff or Backoff()

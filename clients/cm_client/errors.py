@@ -91,6 +91,15 @@ class PermissionDenied(CmError):
     """The caller's role does not allow that."""
 
 
+class NotAuthenticated(PermissionDenied):
+    """The daemon does not know who calls: no token, or one that cannot be used; the message says why.
+    Without a token, metadata has `issuer`, `client_id`, `scope` and `audience` to get one with."""
+
+
+class LimitReached(CmError):
+    """More at a time, or more in one message, than one caller may."""
+
+
 class Interrupted(CmError):
     """The call was ended before it had an answer."""
 
@@ -110,7 +119,7 @@ _BY_REASON: dict[str, type[CmError]] = {
     "RESUME_TOKEN_TOO_OLD": HistoryGone,
     "WATCHER_TOO_SLOW": WatcherTooSlow,
     "NOT_ACCEPTING": NotAccepting,
-    "PERMISSION_DENIED": PermissionDenied,
+    "ISSUER_UNREACHABLE": NotAuthenticated,
     "DRIVER_FAILED": DriverFailed,
     "NO_DRIVER": StateRefused,
     "FACILITY_UNFIT": StateRefused,
@@ -122,7 +131,8 @@ _BY_CODE: dict[grpc.StatusCode, type[CmError]] = {
     grpc.StatusCode.UNAVAILABLE: DaemonUnavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
-    grpc.StatusCode.UNAUTHENTICATED: PermissionDenied,
+    grpc.StatusCode.UNAUTHENTICATED: NotAuthenticated,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: LimitReached,
     grpc.StatusCode.CANCELLED: Interrupted,
 }
 

@@ -91,6 +91,11 @@ class DaemonCalls:
         return Call("DaemonService/GetDaemon", daemon_pb2.GetDaemonRequest(), daemon_pb2.Daemon)
 
     @rpc
+    def get_caller(self) -> Call[daemon_pb2.Caller]:
+        """Who the daemon takes this client for, and what it may do."""
+        return Call("DaemonService/GetCaller", daemon_pb2.GetCallerRequest(), daemon_pb2.Caller)
+
+    @rpc
     def list_plugins(self) -> Call[daemon_pb2.ListPluginsResponse]:
         """Loaded plugins and what each brought."""
         request = daemon_pb2.ListPluginsRequest()

@@ -1,5 +1,6 @@
 """Every method of the API, as both clients have it."""
 
+from .audit_calls import AuditCalls
 from .campaign_calls import CampaignCalls
 from .event_calls import EventCalls
 from .facility_calls import DaemonCalls, FacilityCalls
@@ -20,5 +21,6 @@ class Methods(
     ScheduleCalls,
     StatisticsCalls,
     DaemonCalls,
+    AuditCalls,
 ):
     """The methods of all services of `cmd_api.v1`."""

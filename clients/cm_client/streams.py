@@ -14,6 +14,8 @@ from .errors import CmError, DaemonUnavailable, WatcherTooSlow, connection_lost
 
 OnLost = Callable[[CmError, float], None]
 
+TOKEN_EXPIRED = "TOKEN_EXPIRED"
+
 HEARTBEAT_LIMIT = 30.0
 """Seconds; the daemon sends a heartbeat about every 10 s, so three missing ones are a dead peer."""
 
@@ -42,8 +44,13 @@ class EventStream:
         self.resume_token = message.resume_token or self.resume_token
 
     def resumes_after(self, error: CmError) -> bool:
-        """After a lost connection, and when the daemon ended a watch that was too slow."""
-        return self._connected and (connection_lost(error) or isinstance(error, WatcherTooSlow))
+        """After a lost connection, when the daemon ended a watch that was too slow, and once when the token
+        is over: there may be a new one."""
+        connected = self._connected
+        if error.reason == TOKEN_EXPIRED:
+            self._connected = False
+            return connected
+        return connected and (connection_lost(error) or isinstance(error, WatcherTooSlow))
 
     def notify(self, error: CmError, wait: float) -> None:
         """Tell the caller that the connection was lost."""
@@ -83,8 +90,12 @@ class LogStream:
         self.offset = message.offset + len(message.data)
 
     def resumes_after(self, error: CmError) -> bool:
-        """After a lost connection."""
-        return self._connected and connection_lost(error)
+        """After a lost connection, and once when the token is over: there may be a new one."""
+        connected = self._connected
+        if error.reason == TOKEN_EXPIRED:
+            self._connected = False
+            return connected
+        return connected and connection_lost(error)
 
     def notify(self, error: CmError, wait: float) -> None:
         """Tell the caller that the connection was lost."""

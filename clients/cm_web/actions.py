@@ -62,6 +62,11 @@ NEEDS_REASON = frozenset({"accept", "reject", "sign", "move", "kill"})
 _FACILITY = frozenset({"drain", "undrain", "kill", "revive"})
 
 
+def needs(verb: str) -> str:
+    """The role that the daemon wants for an action."""
+    return "admin" if verb in _FACILITY else "pilot"
+
+
 def offered(commands: Iterable[str]) -> list[Action]:
     """The actions among commands for `cm`, such as `cm retry DRP1/coadd/9813 --missing-only`; what is
     only to look at, or unknown here, is left out."""

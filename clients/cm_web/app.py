@@ -81,7 +81,7 @@ class Site:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.templates = environment()
-        self.templates.globals["actor"] = desk.client.address.actor
+        self.templates.globals["may"] = desk.may
         self.templates.globals["daemon_address"] = desk.client.address.target
 
     def page(self, make: PageOf, *topics: str) -> Answer:
@@ -96,6 +96,7 @@ class Site:
                 )
 
             async def render() -> str:
+                await self.desk.know_caller()
                 return self._html(await make(self.desk, request), request, about)
 
             key = (request.url.path, request.url.query)
@@ -108,6 +109,8 @@ class Site:
             title=page.title,
             path=request.url.path,
             query=dict(request.query_params),
+            actor=self.desk.caller.who or self.desk.client.address.actor,
+            role=self.desk.caller.role,
             topics=sorted(topics),
             every_s=page.every_s,
             problem=self.desk.hub.problem,
@@ -116,6 +119,7 @@ class Site:
 
     async def ask(self, request: Request) -> Response:
         """The page that asks for confirmation; never a kept one."""
+        await self.desk.know_caller()
         return HTMLResponse(self._html(await acting.ask(self.desk, request), request, ()))
 
     async def act(self, request: Request) -> Response:

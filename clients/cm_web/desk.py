@@ -10,10 +10,12 @@ from starlette.requests import Request
 
 from cm_client import AsyncClient, Client
 from cmd_api.v1.campaign_pb2 import Campaign
+from cmd_api.v1.daemon_pb2 import Caller
 from cmd_api.v1.facility_pb2 import Facility
 from cmd_api.v1.schedule_pb2 import Schedule
 from cmd_api.v1.step_pb2 import Step
 
+from .actions import needs
 from .hub import Hub
 from .memory import Memory
 
@@ -30,6 +32,8 @@ class Desk:
     hub: Hub
     memory: Memory
     key: str
+    caller: Caller = field(default_factory=Caller)
+    """Who the daemon takes this server for, as of the last page: everybody who has the key acts so."""
 
     async def keep(
         self, name: str, question: str, ask: Callable[[], Awaitable[T]], fresh_s: float = 1.0
@@ -40,6 +44,14 @@ class Desk:
     async def soon(self, name: str, question: str, ask: Callable[[], Awaitable[T]]) -> T | None:
         """The same for a question that may take long; None if the answer is not there yet."""
         return await self.memory.soon((name, question), (name,), ask)
+
+    async def know_caller(self) -> None:
+        """Ask who the daemon takes this server for; a role that changed shows within half a minute."""
+        self.caller = await self.keep("caller", "who", lambda: self.client.get_caller(), 30.0)
+
+    def may(self, verb: str) -> bool:
+        """Whether the role is enough for an action; the daemon has the last word."""
+        return self.caller.role == "admin" or self.caller.role == needs(verb)
 
     async def campaigns(self) -> list[Campaign]:
         """All campaigns that are not archived, oldest first."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from cm_client import AsyncClient, Client
+from cm_client import AsyncClient, Client, Credentials
 
 from .app import make_app
 from .desk import Desk
@@ -71,12 +71,13 @@ async def serve(
     key: str,
     daemon: str | None,
     actor: str | None,
+    credentials: Credentials,
     started: Callable[[], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM; `started` is called when pages can be asked for."""
     host, port = bound.getsockname()[:2]
-    with Client(daemon, actor=actor) as blocking:
-        async with AsyncClient(daemon, actor=actor) as client:
+    with Client(daemon, actor=actor, credentials=credentials) as blocking:
+        async with AsyncClient(daemon, actor=actor, credentials=credentials) as client:
             hub = Hub(client)
             app = make_app(Desk(client, blocking, hub, Memory(hub), key), port, names_of(host))
             config = uvicorn.Config(
@@ -102,11 +103,12 @@ def run(
     port: int,
     daemon: str | None,
     actor: str | None,
+    credentials: Credentials,
     say: Callable[[str], None],
     open_browser: bool = False,
 ) -> None:
-    """Bind, say where, and serve until Ctrl-C. Raises OSError, and ValueError for an actor that
-    cannot be sent."""
+    """Bind, say where, and serve until Ctrl-C. Raises OSError, and ValueError for an actor that cannot be
+    sent, or files of TLS that cannot be read."""
     key = kept_key()
     bound = listen(address, port)
     url = url_of(bound, key)
@@ -117,4 +119,4 @@ def run(
             webbrowser.open(url)
 
     with contextlib.closing(bound), contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(bound, key, daemon, actor, started))
+        asyncio.run(serve(bound, key, daemon, actor, credentials, started))

@@ -11,6 +11,7 @@ from cmd_api.v1 import campaign_pb2 as pb
 from cmd_api.v1 import campaign_pb2_grpc
 from cmd_daemon.api import paging
 from cmd_daemon.api.errors import ApiError, bad_file, invalid, not_found, problem_message
+from cmd_daemon.api.identity.caller import calling
 from cmd_daemon.api.rehearsal import Rehearsal
 from cmd_daemon.api.service import (
     Context,
@@ -96,9 +97,11 @@ class CampaignService(campaign_pb2_grpc.CampaignServiceServicer):
         plan = await self._read(request.source)
         name = f"campaigns/{plan.name}"
         check_command(request)
+        calling().names(name)
+        former = await self._room.reader.get_campaign(plan.name)
+        self._room.owners.check(name, plan.owner if former is None else former.campaign.owner)
         if await self._room.repeated(request, "Apply"):
             return pb.ApplyCampaignResponse(campaign=await self._message(name))
-        former = await self._room.reader.get_campaign(plan.name)
         warnings = [problem_message(problem) for problem in plan.warnings]
         if former is None:
             if request.etag:

@@ -7,6 +7,7 @@ from cmd_api.v1 import daemon_pb2_grpc, group_pb2
 from cmd_daemon.api import names
 from cmd_daemon.api.errors import invalid, not_found
 from cmd_daemon.api.hindsight import hindsight
+from cmd_daemon.api.identity.caller import calling
 from cmd_daemon.api.service import Context, Room
 from cmd_daemon.api.shapes import (
     answer_message,
@@ -45,6 +46,21 @@ class DaemonService(daemon_pb2_grpc.DaemonServiceServicer):
             open_jobs=len(engine.view.jobs),
             watchers=int(metrics.watchers._value.get()),
         )
+
+    async def GetCaller(self, request: pb.GetCallerRequest, context: Context) -> pb.Caller:
+        call = calling()
+        caller = call.caller
+        message = pb.Caller(
+            who=caller.who,
+            proof=caller.proof,
+            role=caller.role.word,
+            groups=caller.groups,
+            peer=call.peer,
+            owners_only=self._room.owners.only,
+        )
+        if caller.until is not None:
+            message.expire_time.FromSeconds(int(caller.until))
+        return message
 
     async def ListPlugins(
         self, request: pb.ListPluginsRequest, context: Context

@@ -1,7 +1,8 @@
-"""The one interceptor: context for logs, errors as statuses, and metrics, in a single layer."""
+"""The one interceptor: the gate, context for logs, errors as statuses, and metrics, in a single layer."""
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -12,31 +13,32 @@ import grpc.aio
 import structlog
 
 from cmd_daemon.api.errors import DETAILS, ApiError
-from cmd_daemon.api.service import Context, actor_of
+from cmd_daemon.api.identity.gate import Gate, check_time
+from cmd_daemon.api.identity.roles import OPEN, OURS
+from cmd_daemon.api.service import Context
 from cmd_daemon.engine.engine import Engine, NotAccepting
 from cmd_daemon.kernel.draft import Refused
 from cmd_daemon.observe.metrics import rpc_seconds
 
 log = structlog.get_logger()
 
-OURS = "/cmd_api.v1."
-
 OF_A_STANDBY = frozenset(
     {
         *("GetCampaign", "ListCampaigns", "GetCampaignFile", "GetCampaignSchema"),
         *("GetStep", "ListSteps", "GetNexus", "GetGroup", "ListGroups", "ListPlacements"),
         *("GetJob", "ListJobs", "ListAttempts", "ListEvents", "WatchEvents"),
-        *("GetDaemon", "ListPlugins"),
+        *("GetDaemon", "ListPlugins", "GetCaller", "ListAudit"),
     }
 )
 """What a stand-by answers: all that only reads the store. The rest is known to the leader alone."""
 
 
 class Edge(grpc.aio.ServerInterceptor):
-    """Wraps our services; health and reflection pass through."""
+    """Wraps every method that is served, but those that are open to anybody."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, gate: Gate) -> None:
         self._engine = engine
+        self._gate = gate
 
     async def intercept_service(
         self,
@@ -47,79 +49,83 @@ class Edge(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wrap the handler of one call."""
         handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or not method.startswith(OURS):
+        path = handler_call_details.method
+        if handler is None or path in OPEN:
             return handler
-        short = method.rpartition("/")[2]
-        if self._engine.standing_by and short not in OF_A_STANDBY:
-            return _refusing(handler, NotAccepting(self._engine.standing_by), short)
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                _streaming(short, handler.unary_stream),
-                handler.request_deserializer,
-                handler.response_serializer,
+        codec = (handler.request_deserializer, handler.response_serializer)
+        if handler.stream_stream is not None:
+            return grpc.stream_stream_rpc_method_handler(
+                self._streaming(path, handler.stream_stream), *codec
             )
-        return grpc.unary_unary_rpc_method_handler(
-            _unary(short, handler.unary_unary),
-            handler.request_deserializer,
-            handler.response_serializer,
+        if handler.unary_stream is None:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(path, handler.unary_unary), *codec
+            )
+        if inspect.isasyncgenfunction(handler.unary_stream):
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(path, handler.unary_stream), *codec
+            )
+        # One that writes to the context by itself, as the health service's.
+        return grpc.unary_stream_rpc_method_handler(
+            self._unary(path, handler.unary_stream, stream=True), *codec
         )
 
+    def _unary(self, path: str, behaviour: Any, stream: bool = False) -> Any:
+        method = path.rpartition("/")[2]
 
-def _refusing(
-    handler: grpc.RpcMethodHandler[Any, Any], why: Exception, method: str
-) -> grpc.RpcMethodHandler[Any, Any]:
-    """A handler that does nothing but say why."""
+        async def call(request: Any, context: Context) -> Any:
+            began = time.perf_counter()
+            code = "OK"
+            try:
+                async with self._gate.admit(
+                    path, request, context, stream, self._now()
+                ) as admitted:
+                    _bind(method, request, admitted.caller.who)
+                    try:
+                        self._check_standby(path, method)
+                        return await behaviour(request, context)
+                    except Exception as error:
+                        raise as_api_error(error, method) from error
+            except Exception as error:  # noqa: BLE001 - every error becomes a status
+                failed = as_api_error(error, method)
+                code = failed.code.name
+                await _abort(context, failed)
+            finally:
+                if path.startswith(OURS) and not stream:
+                    rpc_seconds.labels(method, code).observe(time.perf_counter() - began)
 
-    async def refuse(request: Any, context: Context) -> None:
-        await _abort(context, as_api_error(why, method))
+        return call
 
-    wrap: Any = (
-        grpc.unary_stream_rpc_method_handler
-        if handler.response_streaming
-        else grpc.unary_unary_rpc_method_handler
-    )
-    refusing: grpc.RpcMethodHandler[Any, Any] = wrap(
-        refuse, handler.request_deserializer, handler.response_serializer
-    )
-    return refusing
+    def _streaming(self, path: str, behaviour: Any) -> Any:
+        method = path.rpartition("/")[2]
 
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            try:
+                async with self._gate.admit(path, request, context, True, self._now()) as admitted:
+                    _bind(method, request, admitted.caller.who)
+                    self._check_standby(path, method)
+                    # Closed here and now, also when the client has gone away.
+                    async with aclosing(behaviour(request, context)) as messages:
+                        async for message in messages:
+                            yield message
+                            check_time(admitted.caller)
+            except Exception as error:  # noqa: BLE001 - every error becomes a status
+                await _abort(context, as_api_error(error, method))
 
-def _unary(method: str, behaviour: Any) -> Any:
-    async def call(request: Any, context: Context) -> Any:
-        began = time.perf_counter()
-        code = "OK"
-        _bind(method, request, context)
-        try:
-            return await behaviour(request, context)
-        except Exception as error:  # noqa: BLE001 - every error becomes a status
-            failed = as_api_error(error, method)
-            code = failed.code.name
-            await _abort(context, failed)
-        finally:
-            rpc_seconds.labels(method, code).observe(time.perf_counter() - began)
+        return call
 
-    return call
+    def _check_standby(self, path: str, method: str) -> None:
+        if self._engine.standing_by and path.startswith(OURS) and method not in OF_A_STANDBY:
+            raise NotAccepting(self._engine.standing_by)
+
+    def _now(self) -> int:
+        return self._engine.clock.now()
 
 
-def _streaming(method: str, behaviour: Any) -> Any:
-    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-        _bind(method, request, context)
-        try:
-            # Closed here and now, also when the client has gone away.
-            async with aclosing(behaviour(request, context)) as messages:
-                async for message in messages:
-                    yield message
-        except Exception as error:  # noqa: BLE001 - every error becomes a status
-            await _abort(context, as_api_error(error, method))
-
-    return call
-
-
-def _bind(method: str, request: Any, context: Context) -> None:
+def _bind(method: str, request: Any, who: str) -> None:
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(
-        rpc=method, actor=actor_of(context), request_id=getattr(request, "request_id", "")
+        rpc=method, actor=who, request_id=getattr(request, "request_id", "")
     )
 
 

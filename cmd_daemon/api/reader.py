@@ -5,6 +5,7 @@ from typing import Protocol
 
 from cmd_daemon.kernel.records import (
     AttemptRow,
+    AuditRow,
     CampaignFile,
     CampaignRow,
     CostRow,
@@ -139,5 +140,16 @@ class Reader(Protocol):
     async def schedules(self, removed: bool = False) -> Sequence[Schedule]: ...
 
     async def schedule_runs(self, name: str, limit: int = 100) -> Sequence[ScheduleRun]: ...
+
+    async def audits(
+        self,
+        before_id: int = 0,
+        limit: int = 100,
+        campaign: str = "",
+        name: str = "",
+        who: str = "",
+        since: int = 0,
+        refused: bool = False,
+    ) -> Sequence[tuple[int, AuditRow]]: ...
 
     async def find_request(self, request_id: str) -> RequestRow | None: ...

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cmd_api.v1 import schedule_pb2 as pb
 from cmd_api.v1 import schedule_pb2_grpc
 from cmd_daemon.api.errors import bad_file, invalid, not_found
+from cmd_daemon.api.identity.caller import calling
 from cmd_daemon.api.names import parse_schedule_name
 from cmd_daemon.api.service import Context, Room, actor_of, check_command, check_etag
 from cmd_daemon.api.shapes import stamp
@@ -41,9 +42,13 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
             plan, campaigns = await asyncio.to_thread(self._read, request)
         except CampaignFileError as error:
             raise bad_file(error.problems) from error
+        name = f"schedules/{plan.name}"
+        calling().names(name)
         former = self._room.engine.view.schedules.get(plan.name)
+        for owner in {former.owner if former else plan.file.owner, *(c.owner for c in campaigns)}:
+            self._room.owners.check(name, owner)
         etag = _etag(former) if former is not None else ""
-        check_etag(request.etag, etag, f"schedules/{plan.name}")
+        check_etag(request.etag, etag, name)
         response = pb.ApplyScheduleResponse(
             created=former is None or former.state is ScheduleState.REMOVED,
             campaigns=[f"campaigns/{each.name}" for each in campaigns],

@@ -1,8 +1,8 @@
-"""The gRPC server: our services, health and reflection, on a Unix socket."""
+"""The gRPC server: our services, health and reflection, on a Unix socket and on TCP ports with TLS."""
 
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -13,6 +13,8 @@ from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
 from cmd_api.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
     campaign_pb2,
     campaign_pb2_grpc,
     daemon_pb2,
@@ -32,11 +34,13 @@ from cmd_api.v1 import (
     step_pb2,
     step_pb2_grpc,
 )
+from cmd_daemon.api.audit import AuditService
 from cmd_daemon.api.campaigns import CampaignService
 from cmd_daemon.api.events import EventService
 from cmd_daemon.api.explain import DaemonService
 from cmd_daemon.api.facilities import FacilityService
 from cmd_daemon.api.groups import GroupService
+from cmd_daemon.api.identity.gate import Gate
 from cmd_daemon.api.interceptor import Edge
 from cmd_daemon.api.jobs import JobService
 from cmd_daemon.api.schedules import ScheduleService
@@ -44,13 +48,15 @@ from cmd_daemon.api.service import Room
 from cmd_daemon.api.statistics import StatisticsService
 from cmd_daemon.api.steps import StepService
 
-MESSAGE_BYTES = 4 * 1024 * 1024
 CONCURRENT_CALLS = 1000
+METADATA_BYTES = 64 * 1024
 
 OPTIONS = [
     # Two daemons must never share a port silently.
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    # A token with many groups is more than the 8 KiB that gRPC takes without being told.
+    ("grpc.max_metadata_size", METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -58,17 +64,27 @@ OPTIONS = [
 
 
 class SocketInUse(Exception):
-    """Another daemon listens on the socket."""
+    """Another program listens on the socket or port."""
 
 
 class Server:
-    """Serves the API; `stop` ends watches first and lets short calls finish. `outer` are further
-    interceptors, around our own."""
+    """Serves the API; `stop` ends watches first and lets short calls finish."""
 
-    def __init__(self, room: Room, outer: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
+    def __init__(
+        self,
+        room: Room,
+        gate: Gate,
+        message_bytes: int,
+        ports: Mapping[str, grpc.ServerCredentials],
+        outer: Sequence[grpc.aio.ServerInterceptor] = (),
+    ) -> None:
+        """`message_bytes` is the largest message taken; `ports` are TCP addresses to listen on, with the
+        credentials of each; `outer` are further interceptors, around our own."""
+        self._ports = ports
+        self.gate = gate
         self._server = grpc.aio.server(
-            interceptors=[*outer, Edge(room.engine)],
-            options=OPTIONS,
+            interceptors=[*outer, Edge(room.engine, gate)],
+            options=[*OPTIONS, ("grpc.max_receive_message_length", message_bytes)],
             maximum_concurrent_rpcs=CONCURRENT_CALLS,
         )
         self._health = health.HealthServicer()
@@ -82,6 +98,7 @@ class Server:
         schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(ScheduleService(room), server)
         daemon_pb2_grpc.add_DaemonServiceServicer_to_server(DaemonService(room), server)
         statistics_pb2_grpc.add_StatisticsServiceServicer_to_server(StatisticsService(room), server)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(room), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self.services = [
             module.DESCRIPTOR.services_by_name[name].full_name
@@ -95,6 +112,7 @@ class Server:
                 (schedule_pb2, "ScheduleService"),
                 (daemon_pb2, "DaemonService"),
                 (statistics_pb2, "StatisticsService"),
+                (audit_pb2, "AuditService"),
             )
         ]
         reflection.enable_server_reflection(
@@ -102,10 +120,15 @@ class Server:
         )
 
     async def start(self, path: Path) -> None:
-        """Listen on a Unix socket that only its owner and group may use; NOT_SERVING until `serving`.
-        Raises SocketInUse."""
+        """Listen on the ports, and on a Unix socket that only its owner and group may use; NOT_SERVING
+        until `serving`. Raises SocketInUse."""
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_stale(path)
+        for address, credentials in self._ports.items():
+            try:
+                self._server.add_secure_port(address, credentials)
+            except RuntimeError as error:
+                raise SocketInUse(f"cannot listen on {address}: {error}") from error
         self._server.add_insecure_port(f"unix:{path}")
         await self._server.start()
         path.chmod(0o660)

@@ -1,6 +1,5 @@
 """What all services share: the engine to ask, the store to read, and how a wish becomes an event."""
 
-import getpass
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,8 +9,11 @@ import grpc
 import grpc.aio
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from cmd_daemon.api.errors import ApiError, invalid, not_found
+from cmd_daemon.api.identity.caller import calling
+from cmd_daemon.api.identity.owners import Owners
 from cmd_daemon.api.names import Path, parse
 from cmd_daemon.api.reader import Reader
 from cmd_daemon.engine.clock import Clock
@@ -24,8 +26,9 @@ from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.records import CampaignRow, GroupRow, JobRow, RequestRow, StepRow
 from cmd_daemon.spec import Known
 
-ACTOR = "x-cmd-actor"
 REASON_LENGTH = 2000
+LATEST = 253_402_300_799 * 1_000_000
+"""The end of the year 9999, in microseconds: no time is later."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -52,6 +55,7 @@ class Room:
     version: str
     database: str
     started_at: int
+    owners: Owners
 
     @property
     def known(self) -> Known:
@@ -120,7 +124,7 @@ class Room:
         if request.request_id:
             row = RequestRow(request.request_id, method, _digest(request), b"", self.clock.now())
         try:
-            return await self.engine.ask(event, row)
+            return await self.engine.ask(event, row, calling().audit)
         except RequestIdReused as error:
             raise _reused(request.request_id, "one that is under way") from error
 
@@ -172,12 +176,17 @@ def state_names(enum: EnumDescriptor, given: Iterable[int]) -> set[str]:
     return names
 
 
+def micros(field: str, time: Timestamp) -> int:
+    """A time of a request in microseconds UTC. Raises ApiError for one that is none."""
+    try:
+        found = time.ToMicroseconds()
+    except ValueError as error:  # nanoseconds that are none
+        raise invalid(field, f"is no time: {error}") from error
+    if not 0 <= found <= LATEST:
+        raise invalid(field, "is out of range")
+    return found
+
+
 def actor_of(context: Context) -> str:
-    """Who calls, as the client says. On the Unix socket the socket's permissions are the lock; the
-    name is for the history."""
-    for key, value in context.invocation_metadata() or ():
-        if key == ACTOR and isinstance(value, str):
-            cleaned = "".join(c for c in value if c.isprintable())[:100].strip()
-            if cleaned:
-                return cleaned
-    return getpass.getuser()
+    """Who calls, for the history: proved, or on the Unix socket as the client says."""
+    return calling().caller.who

@@ -3,8 +3,6 @@
 import asyncio
 from typing import NamedTuple
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from cmd_api.v1 import statistics_pb2 as pb
 from cmd_api.v1 import statistics_pb2_grpc
 from cmd_daemon.api.causes import Cause, causes_of, expression_of
@@ -12,7 +10,7 @@ from cmd_daemon.api.costs import costs_message, story_message
 from cmd_daemon.api.errors import bad_file, invalid
 from cmd_daemon.api.names import parse
 from cmd_daemon.api.nexus import place_name
-from cmd_daemon.api.service import Context, Room
+from cmd_daemon.api.service import Context, Room, micros
 from cmd_daemon.api.shapes import stamp
 from cmd_daemon.api.trials import RuleTrial
 from cmd_daemon.kernel.entities import Campaign, Step
@@ -33,8 +31,6 @@ MOST_TRIED = 20_000
 STORIES = 20
 MOST_STORIES = 500
 SECOND = 1_000_000
-LATEST = 253_402_300_799 * SECOND
-"""The end of the year 9999, in microseconds: no time is later."""
 
 
 class _Asked(NamedTuple):
@@ -195,9 +191,9 @@ class StatisticsService(statistics_pb2_grpc.StatisticsServiceServicer):
         # The end itself is in the last span.
         end = (about.finished_at or now) + 1 if final else now
         if request.HasField("start_time"):
-            start = _micros("start_time", request.start_time)
+            start = micros("start_time", request.start_time)
         if request.HasField("end_time"):
-            end = _micros("end_time", request.end_time)
+            end = micros("end_time", request.end_time)
             if end < start:
                 raise invalid("end_time", "is before start_time")
         return start, max(start, end)
@@ -207,16 +203,6 @@ def _number(field: str, asked: int, usual: int, most: int) -> int:
     if not 0 <= asked <= most:
         raise invalid(field, f"must be 0 to {most}, not {asked}")
     return asked or usual
-
-
-def _micros(field: str, time: Timestamp) -> int:
-    try:
-        micros = time.ToMicroseconds()
-    except ValueError as error:  # nanoseconds that are none
-        raise invalid(field, f"is no time: {error}") from error
-    if not 0 <= micros <= LATEST:
-        raise invalid(field, "is out of range")
-    return micros
 
 
 def _empty(campaign: str, step: str, facility: str, spans: int) -> pb.ActivityOfStep:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import grpc
 import grpc.aio
 
-from cmd_daemon.api.interceptor import OURS
+from cmd_daemon.api.identity.roles import OURS
 from cmd_daemon.api.service import Context
 
 if TYPE_CHECKING:

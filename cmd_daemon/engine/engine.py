@@ -33,7 +33,7 @@ from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.decide import decide
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.draft import Refused
-from cmd_daemon.kernel.records import RequestRow
+from cmd_daemon.kernel.records import AuditRow, RequestRow
 from cmd_daemon.kernel.states import Desired
 from cmd_daemon.kernel.view import View, splits
 from cmd_daemon.observe import metrics
@@ -67,6 +67,7 @@ class Asked:
     event: ev.Event
     answer: asyncio.Future[Decision]
     request: RequestRow | None = None
+    audit: AuditRow | None = None
 
 
 @dataclass(slots=True)
@@ -195,11 +196,14 @@ class Engine:
         while self._taken < target:
             await self._turned.wait()
 
-    async def ask(self, event: ev.Event, request: RequestRow | None = None) -> Decision:
+    async def ask(
+        self, event: ev.Event, request: RequestRow | None = None, audit: AuditRow | None = None
+    ) -> Decision:
         """Put an event into the inbox and wait for its commit.
 
         With `request`, its row is committed with the event, and the same request asked again while
-        it is under way, or soon after, shares the answer. Raises Refused if the event does not fit,
+        it is under way, or soon after, shares the answer. `audit` gets its result, and is committed with
+        the event too, unless the answer is shared. Raises Refused if the event does not fit,
         NotAccepting if the store takes no writes or another daemon leads, RequestIdReused for
         another request of that id.
         """
@@ -211,7 +215,7 @@ class Engine:
                 raise RequestIdReused(request.request_id)
             return await asyncio.shield(former.answer)
         answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        asked = Asked(event, answer, request)
+        asked = Asked(event, answer, request, audit)
         if request is not None:
             self._requests[request.request_id] = asked
             answer.add_done_callback(lambda _: self._remember(asked, request.request_id))
@@ -415,6 +419,9 @@ class Engine:
         self._apply(decision)
         if asked.request is not None:
             self.writer.pending.batch.requests.append(asked.request)
+        if asked.audit is not None:
+            asked.audit.follows(decision.records)
+            self.writer.pending.batch.audits.append(asked.audit)
         future = asked.answer
         self.writer.pending.answers.append(
             lambda: None if future.done() else future.set_result(decision)

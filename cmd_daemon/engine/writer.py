@@ -9,7 +9,7 @@ import structlog
 from cmd_daemon.engine.clock import Clock
 from cmd_daemon.engine.journal import Journal
 from cmd_daemon.kernel.decision import Batch
-from cmd_daemon.kernel.records import Effect
+from cmd_daemon.kernel.records import AuditRow, Effect
 from cmd_daemon.observe import metrics
 from cmd_daemon.store.errors import StoreUnavailable
 
@@ -58,6 +58,14 @@ class Writer:
         if self.pending:
             self._idle.clear()
             self._wanted.set()
+
+    async def audit(self, row: AuditRow) -> None:
+        """Commit the audit of a call that changed nothing."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.pending.batch.audits.append(row)
+        self.pending.answers.append(lambda: None if done.done() else done.set_result(None))
+        self.want()
+        await done
 
     @property
     def full(self) -> bool:

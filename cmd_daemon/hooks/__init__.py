@@ -58,6 +58,7 @@ from cmd_daemon.hooks.ports import (
     Unclear,
     Verb,
 )
+from cmd_daemon.hooks.quoting import quoted
 from cmd_daemon.hooks.review import CampaignReview, GroupReview
 from cmd_daemon.hooks.spec import API_VERSION, PROJECT, Hooks, hookimpl
 from cmd_daemon.hooks.transports import FarProcess, Ran, Transport, TransportFactory
@@ -135,4 +136,5 @@ __all__ = [
     "Unclear",
     "Verb",
     "hookimpl",
+    "quoted",
 ]

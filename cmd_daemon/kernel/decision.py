@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from cmd_daemon.kernel.entities import Campaign, Entity, Group, Job, Step
 from cmd_daemon.kernel.records import (
     AttemptRow,
+    AuditRow,
     CampaignFile,
     Effect,
     FacilityState,
@@ -81,6 +82,7 @@ class Batch:
     schedules: dict[str, Schedule] = field(default_factory=dict)
     schedule_runs: list[ScheduleRun] = field(default_factory=list)
     requests: list[RequestRow] = field(default_factory=list)
+    audits: list[AuditRow] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(
@@ -92,6 +94,7 @@ class Batch:
             or self.facilities
             or self.schedules
             or self.requests
+            or self.audits
         )
 
     def add(self, decision: Decision, expected: dict[int, int]) -> None:

@@ -1,6 +1,7 @@
 """What is written down beside the entities: events, attempts, placements, effects, files; and the
 rows that readers get back. Times in microseconds UTC; JSON columns are texts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cmd_daemon.kernel.entities import Campaign, Group, Job, Step
@@ -186,6 +187,38 @@ class RequestRow:
     digest: str
     answer: bytes
     at: int
+
+
+@dataclass(slots=True)
+class AuditRow:
+    """One call to the API: who made it, from where, what it named, and what came of it. `result` is "OK" or
+    the reason of a refusal, empty while it is not known; `before` and `after` are states of what it
+    named, `detail` is a JSON text."""
+
+    at: int
+    who: str
+    proof: str
+    peer: str
+    method: str
+    campaign: str = ""
+    name: str = ""
+    reason: str = ""
+    request_id: str = ""
+    before: str = ""
+    after: str = ""
+    detail: str | None = None
+    result: str = ""
+    message: str = ""
+
+    def follows(self, records: Sequence[Record]) -> None:
+        """The call is decided: `records` are its consequences in the history, in order."""
+        self.result = "OK"
+        about = [each for each in records if each.name == self.name] or list(records[:1])
+        if about:
+            first, last = about[0], about[-1]
+            self.name = self.name or first.name
+            self.before, self.after = first.from_state, last.to_state
+            self.detail = last.detail
 
 
 @dataclass(slots=True)

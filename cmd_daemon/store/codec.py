@@ -24,6 +24,7 @@ from cmd_daemon.kernel.policy import (
 )
 from cmd_daemon.kernel.records import (
     AttemptRow,
+    AuditRow,
     CampaignFile,
     Effect,
     FacilityState,
@@ -63,6 +64,7 @@ PLACEMENT = _names(PlacementRow)
 FILE = _names(CampaignFile)
 FACILITY = _names(FacilityState)
 REQUEST = _names(RequestRow)
+AUDIT = _names(AuditRow)
 SCHEDULE = _names(Schedule)
 SCHEDULE_RUN = _names(ScheduleRun)
 
@@ -102,6 +104,7 @@ placement_to_row: Callable[[PlacementRow], Row] = attrgetter(*PLACEMENT)
 file_to_row: Callable[[CampaignFile], Row] = attrgetter(*FILE)
 facility_to_row: Callable[[FacilityState], Row] = attrgetter(*FACILITY)
 request_to_row: Callable[[RequestRow], Row] = attrgetter(*REQUEST)
+audit_to_row: Callable[[AuditRow], Row] = attrgetter(*AUDIT)
 record_to_row: Callable[[Record], Row] = attrgetter(*RECORD)
 schedule_to_row: Callable[[Schedule], Row] = getter(SCHEDULE)
 schedule_run_to_row: Callable[[ScheduleRun], Row] = getter(SCHEDULE_RUN)

@@ -7,6 +7,7 @@ from types import ModuleType
 from sqlalchemy import make_url
 
 from cmd_daemon.kernel.decision import Batch
+from cmd_daemon.store.audit import AuditReading
 from cmd_daemon.store.costs import CostsReading
 from cmd_daemon.store.dialect import CommitPoint, Dialect, Health
 from cmd_daemon.store.errors import BadUrl
@@ -47,10 +48,17 @@ def _postgres(scheme: str) -> ModuleType:
 
 
 class Store(
-    Reading, NexusReading, StatisticsReading, CostsReading, ScheduleReading, Loading, Places
+    Reading,
+    NexusReading,
+    StatisticsReading,
+    CostsReading,
+    ScheduleReading,
+    AuditReading,
+    Loading,
+    Places,
 ):
     """One database, one writer. Reading methods: see `Reading`, `NexusReading`, `StatisticsReading`,
-    `CostsReading` and `ScheduleReading`; start-up: see `Loading`."""
+    `CostsReading`, `ScheduleReading` and `AuditReading`; start-up: see `Loading`."""
 
     def __init__(self, dialect: Dialect, clock: Callable[[], int]) -> None:
         self._dialect = dialect

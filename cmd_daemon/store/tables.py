@@ -42,7 +42,7 @@ from cmd_daemon.kernel.states import (
     StepState,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """The schema this code writes. A migration that changes the schema counts it up."""
 
 OLDEST_CODE = 2
@@ -405,6 +405,30 @@ requests = Table(
     Column("answer", LargeBinary, nullable=False),
     _big("at"),
 )
+
+audit = Table(
+    "audit",
+    metadata,
+    Column(
+        "id", _BIG, primary_key=True, autoincrement=True
+    ),  # the order in which they were written
+    _big("at"),
+    _text("who"),
+    _text("proof"),
+    _text("peer"),
+    _text("method"),
+    _text("campaign"),
+    _text("name"),
+    _text("reason"),
+    _text("request_id"),
+    _text("before"),
+    _text("after"),
+    _text("detail", null=True),
+    _text("result"),
+    _text("message"),
+)
+Index("ix_audit_campaign", audit.c.campaign, audit.c.id)
+Index("ix_audit_who", audit.c.who, audit.c.id)
 
 meta = Table(
     "meta",

@@ -152,6 +152,7 @@ def plan(batch: Batch) -> list[Change]:
             [*map(codec.schedule_run_to_row, batch.schedule_runs)],
         ),
         Change(insert, "requests", codec.REQUEST, [*map(codec.request_to_row, batch.requests)]),
+        Change(insert, "audit", codec.AUDIT, [*map(codec.audit_to_row, batch.audits)]),
         Change(insert, "events", codec.RECORD, [*map(codec.record_to_row, batch.records)]),
     ]
     return [change for change in changes if change.rows]

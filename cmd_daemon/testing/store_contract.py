@@ -27,6 +27,7 @@ from cmd_daemon.kernel.policy import (
 )
 from cmd_daemon.kernel.records import (
     AttemptRow,
+    AuditRow,
     CampaignFile,
     Effect,
     FacilityState,
@@ -436,6 +437,37 @@ class StoreContract:
         assert await store.prune_requests(NOW) == 0
         assert await store.prune_requests(NOW + 1) == 1
         assert await store.find_request("r") is None
+
+    async def test_the_audit_the_last_first(self, store: Store) -> None:
+        step_name = "campaigns/c/steps/s"
+        rows = [
+            AuditRow(
+                NOW, "ann", "token", "ipv4:1", "StartCampaign", "c", "campaigns/c", result="OK"
+            ),
+            AuditRow(
+                NOW + 1, "bob", "token", "p", "SignStep", "c", step_name, result="MISSING_ROLE"
+            ),
+            AuditRow(
+                NOW + 2, "ann", "socket", "unix:", "SignStep", "cc", "campaigns/cc", result="OK"
+            ),
+        ]
+        rows[0].detail, rows[0].before, rows[0].after = "{}", "DRAFT", "RUNNING"
+        await store.commit(Batch(audits=rows[:2]))
+        await store.commit(Batch(audits=rows[2:]))
+        found = await store.audits()
+        assert [row for _, row in found] == rows[::-1]
+        ids = [ident for ident, _ in found]
+        assert ids == sorted(ids, reverse=True)
+
+        async def asked(**narrower: Any) -> list[AuditRow]:
+            return [row for _, row in await store.audits(**narrower)]
+
+        assert await asked(limit=1) == rows[2:]
+        assert await asked(before_id=ids[0], limit=1) == rows[1:2]
+        assert await asked(campaign="c", name="campaigns/c") == [rows[1], rows[0]]
+        assert await asked(campaign="c", name=step_name) == [rows[1]]
+        assert await asked(who="ann", since=NOW + 1) == rows[2:]
+        assert await asked(refused=True) == [rows[1]]
 
     async def test_where_groups_were_placed_before(self, store: Store) -> None:
         begun = changed(group(0), region="tract=1", facility="USDF", started_at=NOW)

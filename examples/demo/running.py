@@ -81,6 +81,12 @@ class Kept:
                 return
             self._spawn()
 
+    @property
+    def pid(self) -> int:
+        """Its process, once it was started."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """End it, if it was started."""
         self._stopping.set()
@@ -108,11 +114,11 @@ class Kept:
                 time.sleep(0.1)
 
 
-def kept_daemon(work: Path) -> Kept:
+def kept_daemon(work: Path, name: str = "daemon") -> Kept:
     """The daemon with the configuration `cmd-daemon.toml` of this directory; its log is `daemon.log`
-    there. Jobs that run when it ends go on and are found again by the next one."""
-    argv = [BIN / "cmd-daemon", "run", "--config", work / "cmd-daemon.toml"]
-    return Kept("daemon", argv, work, "cmd-daemon")
+    there, and so with another name. Jobs that run when it ends go on and are found again by the next one."""
+    argv = [BIN / "cmd-daemon", "run", "--config", work / f"cmd-{name}.toml"]
+    return Kept(name, argv, work, "cmd-daemon")
 
 
 class Client:
@@ -165,11 +171,11 @@ def rubin(*words: str | Path) -> None:
         raise DemoFailed(f"{Path(words[0]).name} ended with status {done.returncode}")
 
 
-def socket_in(work: Path) -> Path:
-    """The path of the daemon's socket: short by nature, hence not always in the directory."""
-    socket = work / "cmd.sock"
+def socket_in(work: Path, mark: str = "") -> Path:
+    """The path of a daemon's socket: short by nature, hence not always in the directory."""
+    socket = work / f"cmd{mark}.sock"
     if len(str(socket)) > 100:
-        return Path("/tmp") / f"cmd-demo-{os.getuid()}-{zlib.crc32(bytes(work))}.sock"
+        return Path("/tmp") / f"cmd-demo-{os.getuid()}-{zlib.crc32(bytes(work))}{mark}.sock"
     return socket
 
 

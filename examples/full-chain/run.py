@@ -1,13 +1,14 @@
 """Runs the full chain: six tracts at three facilities, from counts to coadds that came home.
 
-`python examples/full-chain/run.py [--small] [--rucio | --panda] [--workdir DIR]`, in the daemon's
+`python examples/full-chain/run.py [--small] [--rucio | --panda | --standby] [--workdir DIR]`, in the daemon's
 environment. It makes the three repositories, starts the daemon (and starts it again when it dies, as
 systemd would) and the ssh server through which UKDF is reached, applies the campaign, watches it, signs
 its breakpoint and checks the result against the truth. Ctrl-C stops it and harms nothing: the next run
 goes on. Exit status 0 if the campaign was ACCEPTED and everything agrees. With `--serve` it only runs
 daemon and server of a former run, to look around. With `--rucio` a Rucio of its own moves everything
 (`rucio_chain.py`); such a run always begins anew. With `--panda` a PanDA of its own runs everything
-(`panda_chain.py`).
+(`panda_chain.py`). With `--standby` the database is in PostgreSQL, and the leader of two daemons is taken
+away twice (`standby_chain.py`); such a run too begins anew.
 """
 
 import argparse
@@ -42,12 +43,14 @@ from ssh_server import SshServer  # noqa: E402
 
 if TYPE_CHECKING:
     from rucio_chain import RucioOfChain
+    from standby_chain import StandbyOfChain
 
 CAMPAIGN = "full-chain"
 COLLECTION = ("--collection", f"DemoCam/runs/{CAMPAIGN}")
 TRACTS = 6
 SMALL = ("--visits", "12", "--detectors", "2", "--seed", "2028")
 """The smallest sky: one visit a pointing. With this seed the stars link all of them well."""
+VARIANTS = ("rucio", "panda", "standby")
 WAITS = 5
 """Exit status of `cm watch` when something waits for a person."""
 FAR = "UKDF"
@@ -58,7 +61,7 @@ RAWS = {"USDF": (), "FrDF": (3, 4), "UKDF": (5, 6)}
 DAEMON = """\
 [daemon]
 state_dir = "{work}/state"
-socket = "{socket}"
+socket = "{socket}"{database}
 plugins = ["local", "facility", "housekeeping"{plugins}]
 probe_s = 5
 """
@@ -136,12 +139,15 @@ def configuration(
     server: SshServer,
     rucio: "RucioOfChain | None" = None,
     panda: PandaOfChain | None = None,
+    database: str = "",
 ) -> str:
-    """The daemon's configuration: three facilities, the last one reached over ssh."""
+    """The daemon's configuration: three facilities, the last one reached over ssh. `database` is its
+    URL, "" for the SQLite file of `state_dir`."""
     plugins = "" if rucio is None else ', "rucio_butler"'
     plugins += "" if panda is None else ', "panda"'
     agent, mover = ("butler", "mover") if rucio is None else ("rucio", "rucio")
-    text = DAEMON.format(work=work, socket=socket, plugins=plugins)
+    line = f'\ndatabase = "{database}"' if database else ""
+    text = DAEMON.format(work=work, socket=socket, plugins=plugins, database=line)
     for name in RAWS:
         way = "ssh" if name == FAR else "local"
         part = FACILITY.format(
@@ -192,11 +198,13 @@ def prepare(
     server: SshServer,
     rucio: "RucioOfChain | None" = None,
     panda: PandaOfChain | None = None,
-) -> Path:
-    """Everything the daemon needs: the repositories, the configuration, with `rucio` and `panda` also
-    these, running. Returns the socket's path."""
-    # A Rucio ends with its run, and what it knew with it: nobody could go on.
-    marks = ("finished",) if rucio is None else ("finished", "cmd-daemon.toml", "rucio/rse")
+    pair: "StandbyOfChain | None" = None,
+) -> Client:
+    """Everything the daemon needs: the repositories, the configuration, with `rucio`, `panda` and `pair`
+    also what these need, running. Returns the client."""
+    # A Rucio or a PostgreSQL ends with its run, and what it knew with it: nobody could go on.
+    kept = rucio is None and pair is None
+    marks = ("finished",) if kept else ("finished", "cmd-daemon.toml", "rucio/rse")
     if any((work / mark).exists() for mark in marks):
         kept_daemon(work).end_former()
         shutil.rmtree(work)
@@ -213,9 +221,14 @@ def prepare(
         say("a PanDA: server, iDDS, and pilots on this machine")
         panda.prepare()
         panda.start()
+    if pair is not None:
+        say("a PostgreSQL, for two daemons")
+        url = pair.prepare()
+        pair.write(lambda socket: configuration(work, socket, server, database=url))
+        return pair.client()
     socket = socket_in(work)
     (work / "cmd-daemon.toml").write_text(configuration(work, socket, server, rucio, panda))
-    return socket
+    return Client(socket)
 
 
 def watch(client: Client, stay: bool) -> int:
@@ -260,15 +273,21 @@ def run(work: Path, given: argparse.Namespace) -> int:
     server = SshServer(work / FAR / "sshd", given.ssh_pause, given.stand_in)
     rucio = rucio_of(work) if given.rucio else None
     panda = PandaOfChain(work) if given.panda else None
-    daemon = kept_daemon(work)
+    pair = pair_of(work) if given.standby else None
+    daemon = kept_daemon(work) if pair is None else pair
     try:
-        client = Client(prepare(work, given.small, server, rucio, panda))
-        say(f"the ssh server of {FAR}, and the daemon: SQLite and a Unix socket")
+        client = prepare(work, given.small, server, rucio, panda, pair)
+        where = (
+            "daemon: SQLite and a Unix socket" if pair is None else "daemons, with a socket each"
+        )
+        say(f"the ssh server of {FAR}, and the {where}")
         server.start()
         daemon.start()
         client.wait()
         apply(work, client)
         watched = watch(client, given.stay)
+        if pair is not None:
+            client = pair.tell()
         tell(client)
         if panda is not None:
             tell_of_failed_job(client, f"{CAMPAIGN}/calibrate")
@@ -291,7 +310,8 @@ def run(work: Path, given: argparse.Namespace) -> int:
 
 def target_of(given: argparse.Namespace) -> str:
     """The target of `make` that runs the chain like this."""
-    return "demo-rucio" if given.rucio else "demo-panda" if given.panda else "demo"
+    chosen = [name for name in VARIANTS if getattr(given, name)]
+    return "-".join(["demo", *chosen])
 
 
 def rucio_of(work: Path) -> "RucioOfChain":
@@ -301,6 +321,17 @@ def rucio_of(work: Path) -> "RucioOfChain":
     except ImportError as error:
         raise DemoFailed(f"{error}: run `make demo-rucio`, which installs all it needs") from error
     return RucioOfChain(work, tuple(RAWS))
+
+
+def pair_of(work: Path) -> "StandbyOfChain":
+    """The PostgreSQL and the two daemons. Raises DemoFailed if no PostgreSQL is installed."""
+    try:
+        from standby_chain import StandbyOfChain  # nor is PostgreSQL
+    except ImportError as error:
+        raise DemoFailed(
+            f"{error}: run `make demo-standby`, which installs all it needs"
+        ) from error
+    return StandbyOfChain(work, CAMPAIGN)
 
 
 def apply(work: Path, client: Client) -> None:
@@ -387,10 +418,15 @@ def serve(work: Path) -> int:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workdir", type=Path, help="default: build/full-chain[-rucio|-panda]")
+    parser.add_argument(
+        "--workdir", type=Path, help="default: build/full-chain[-rucio|-panda|-standby]"
+    )
     parser.add_argument("--small", action="store_true", help="the smallest sky, for tests")
     parser.add_argument("--rucio", action="store_true", help="a Rucio of its own moves everything")
     parser.add_argument("--panda", action="store_true", help="a PanDA of its own runs everything")
+    parser.add_argument(
+        "--standby", action="store_true", help="PostgreSQL, and two daemons whose leader goes away"
+    )
     parser.add_argument(
         "--stay", action="store_true", help="go on when a group is held: a person will act"
     )
@@ -406,8 +442,8 @@ def main() -> int:
     )
     parser.add_argument("--serve", action="store_true", help="run the daemon of a former run")
     given = parser.parse_args()
-    if given.rucio and given.panda:
-        parser.error("--rucio and --panda do not go together")
+    if sum(getattr(given, name) for name in VARIANTS) > 1:
+        parser.error("--rucio, --panda and --standby do not go together")
     place = ROOT / "build" / target_of(given).replace("demo", "full-chain")
     work = (given.workdir or place).absolute()
     return ended("full chain", lambda: serve(work) if given.serve else run(work, given))

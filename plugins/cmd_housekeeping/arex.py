@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from cmd_daemon.hooks import DriverError, ErrorClass
+from cmd_daemon.hooks import DriverError, ErrorClass, quoted
 from cmd_housekeeping.settings import ArcSettings
 
 VERSIONS = ("1.1", "1.0")
@@ -148,7 +148,11 @@ class Arex:
             lost = ErrorClass.UNKNOWN if changes else ErrorClass.TRANSIENT
             words = str(error) or type(error).__name__
             raise DriverError(lost, f"{self._there} did not answer {method}: {words}") from error
-        self._check(answer.status_code, answer.text, changes)
+        self._check(
+            answer.status_code,
+            quoted(answer.text, answer.request.headers.get("Authorization", "")),
+            changes,
+        )
         return answer
 
     def _unreached(self, error: Exception) -> DriverError:

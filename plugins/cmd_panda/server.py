@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import httpx
 
+from cmd_daemon.hooks import quoted
 from cmd_panda.faults import (
     Answer,
     Kind,
@@ -128,7 +129,8 @@ class PandaServer:
                 kind = Kind.LOST if changes else Kind.DOWN
                 words = str(error) or type(error).__name__
                 raise PandaFault(kind, f"{self.there} did not answer {path}: {words}") from error
-        refuse_status(answer.status_code, answer.text, self.there, changes)
+        words = quoted(answer.text, answer.request.headers.get("Authorization", ""))
+        refuse_status(answer.status_code, words, self.there, changes)
         return answer.text
 
     def _patience(self, timeout_s: float | None) -> httpx.Timeout:

@@ -64,6 +64,16 @@ class Caller:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, LAST_PAUSE_S)
 
+    def _secrets(self) -> list[str]:
+        """What this thread's client sends and nobody else may read."""
+        client = getattr(self._local, "client", None)
+        found = [str(getattr(client, "auth_token", None) or "")]
+        for file in (self._settings.password_file, self._settings.token_file):
+            if file is not None:
+                with contextlib.suppress(OSError, UnicodeDecodeError):
+                    found.append(file.read_text().strip())
+        return found
+
     def _work(self, what: str, function: Callable[[Any], T]) -> T:
         """A call, in its thread."""
         try:
@@ -72,7 +82,7 @@ class Caller:
                 client = self._local.client = make_client(self._settings, self._tokens)
             return function(client)
         except Exception as error:
-            fault = fault_of(error, what, self._settings.server)
+            fault = fault_of(error, what, self._settings.server, self._secrets())
             if fault is None:
                 raise
             raise fault from error

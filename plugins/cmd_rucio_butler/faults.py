@@ -4,9 +4,10 @@ expired are both: somebody may be about to renew them, so they are tried again b
 Errors are told apart by the names of their classes, so that nothing of Rucio is imported for it.
 """
 
+from collections.abc import Iterable
 from enum import Enum
 
-from cmd_daemon.hooks import DriverError, ErrorClass
+from cmd_daemon.hooks import DriverError, ErrorClass, quoted
 
 
 class Kind(Enum):
@@ -107,13 +108,15 @@ def kind_of(error: BaseException) -> Kind | None:
     return Kind.RETRY if root in ("rucio", "requests", "urllib3") else None
 
 
-def fault_of(error: Exception, what: str, server: str) -> RucioFault | None:
-    """The exception as ours: what was tried, at which server, and what to do. None: it is a defect
-    and none of Rucio's."""
+def fault_of(
+    error: Exception, what: str, server: str, secrets: Iterable[str] = ()
+) -> RucioFault | None:
+    """The exception as ours: what was tried, at which server, and what to do, without the `secrets`. None:
+    it is a defect and none of Rucio's."""
     name, kind = type(error).__name__, kind_of(error)
     if kind is None:
         return None
-    said = " ".join(str(error).split())
+    said = " ".join(quoted(str(error), *secrets).split())
     hint = _HINTS.get(name)
     words = f"Rucio at {server}: {what}: {name}"
     if said:

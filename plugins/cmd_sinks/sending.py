@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from cmd_daemon.hooks import quoted
 from cmd_sinks.lines import Line
 from cmd_sinks.settings import AnySink, LokiSink, OpenSearchSink, Sink
 
@@ -75,7 +76,8 @@ async def _post(sink: Sink, path: str, body: bytes, kind: str) -> bytes:
         raise NotTaken(str(error)) from error
     if not answer.is_success:
         again = answer.status_code >= 500 or answer.status_code in LATER
-        raise NotTaken(f"{address} answered {answer.status_code}: {answer.text[:300]}", again)
+        words = quoted(answer.text, answer.request.headers.get("Authorization", ""))[:300]
+        raise NotTaken(f"{address} answered {answer.status_code}: {words}", again)
     return answer.content
 
 

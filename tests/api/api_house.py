@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 
 from cm_client import AsyncClient
 from cmd_api.v1 import (
+    audit_pb2,
     campaign_pb2,
     daemon_pb2,
     event_pb2,
@@ -43,6 +44,7 @@ MODULES = (
     schedule_pb2,
     daemon_pb2,
     statistics_pb2,
+    audit_pb2,
 )
 
 FILE = """\

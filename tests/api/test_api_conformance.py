@@ -59,6 +59,7 @@ def _kind(method: MethodDescriptor, names: dict[str, str]) -> str:
         "WatchEvents": "campaign",
         "ExplainEntity": "group",
         "GetCampaignFile": "campaign",
+        "ListAudit": "campaign",
     }
     if method.name in special:
         return special[method.name]
@@ -112,6 +113,10 @@ async def test_pages(full: House, method: MethodDescriptor) -> None:
         fields["parent"] = "campaigns/camp"
     answer = message_factory.GetMessageClass(method.output_type)
     (items,) = [f.name for f in answer.DESCRIPTOR.fields if f.is_repeated]
+    if method.name == "ListAudit":
+        for _ in range(2):
+            await full.client.pause_campaign("campaigns/camp")
+            await full.client.resume_campaign("campaigns/camp")
     if method.name == "ListCampaigns":
         for number in range(4):
             await full.applied(f"camp{number}", start=False)
@@ -267,6 +272,12 @@ async def test_a_repeated_request_is_done_once(full: House, method: MethodDescri
     assert len(done) == len(causes), "done more than once"
     assert done, "not in the history"
     assert all(e.actor for e in done)
+    audited = [e async for e in full.client.audit() if e.request_id == f"id-{method.name}"]
+    assert len(audited) == 6
+    assert {(e.who, e.proof, e.result) for e in audited} == {(done[0].actor, "socket", "OK")}
+    assert {e.method.rpartition("/")[2] for e in audited} == {method.name}
+    assert all(e.name for e in audited)
+    assert sum(bool(e.before or e.after) for e in audited) == 1, "changed once"
     other = request_of(method, **fields, reason="another", request_id=f"id-{method.name}")
     told = await refusal(full.raw(method, other))
     assert told == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")

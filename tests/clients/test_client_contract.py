@@ -10,6 +10,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from cm_client.call import Call, Resumable, rpc
 from cm_client.methods import Methods
 from cmd_api.v1 import (
+    audit_pb2,
     campaign_pb2,
     daemon_pb2,
     event_pb2,
@@ -31,6 +32,7 @@ FILES = (
     schedule_pb2,
     statistics_pb2,
     daemon_pb2,
+    audit_pb2,
 )
 METHODS: list[MethodDescriptor] = [
     method

@@ -18,6 +18,7 @@ from cm_cli.main import cli
 
 GROUP = "campaigns/DRP1/steps/coadd/groups/0000"
 COMMANDS = {
+    *("audit", "login", "whoami"),
     "apply",
     "plan",
     "start",
@@ -99,7 +100,7 @@ def test_every_command_is_there_with_help_and_json() -> None:
     for name, command in commands.items():
         assert command.help, name
         options = {option for parameter in command.params for option in parameter.opts}
-        assert ("--json" in options) == (name not in ("completion", "top", "web")), name
+        assert ("--json" in options) == (name not in ("completion", "login", "top", "web")), name
 
 
 def test_help_needs_neither_grpc_nor_tables(cm: Cm) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from cm_cli.main import cli
 from cm_client import errors as client_errors
 from cmd_api.v1 import (
+    audit_pb2,
     campaign_pb2,
     daemon_pb2,
     event_pb2,
@@ -26,6 +27,8 @@ from cmd_api.v1 import (
     step_pb2,
 )
 from cmd_daemon import hooks
+from cmd_daemon.api.identity import settings as identity
+from cmd_daemon.api.identity.roles import NEEDED, OURS, Role
 from cmd_daemon.config import Config, DaemonSection, FacilitySection, read_config
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.kernel import states
@@ -35,8 +38,10 @@ from cmd_local.settings import AgentSettings, ButlerSettings, LocalSettings
 GUIDE = text_of("plugin-guide.md")
 OPERATIONS = text_of("operations.md")
 API = text_of("api.md")
+IDENTITY = text_of("identity.md")
 
 MODULES = (
+    audit_pb2,
     campaign_pb2,
     daemon_pb2,
     event_pb2,
@@ -120,6 +125,33 @@ def test_every_key_of_the_configuration_is_in_operations(
     assert first_column(section(OPERATIONS, heading)) == list(model.model_fields)
 
 
+@pytest.mark.parametrize(
+    ("heading", "model"),
+    [
+        ("[listen.NAME]", identity.ListenSection),
+        ("[identity]", identity.IdentitySection),
+        ("[identity.oidc]", identity.OidcSection),
+        ("[identity.certificates]", identity.CertificatesSection),
+        ("[identity.limits]", identity.LimitsSection),
+    ],
+)
+def test_every_key_of_who_may_call_is_in_identity(heading: str, model: type[BaseModel]) -> None:
+    assert first_column(section(IDENTITY, heading)) == list(model.model_fields)
+
+
+def test_the_table_of_roles_is_that_of_the_code() -> None:
+    part = section(IDENTITY, "Roles")
+    rows = re.findall(r"^\| ([a-z ]+) \| (.+) \|$", part, re.MULTILINE)
+    listed = {(role, method) for role, cells in rows for method in re.findall(r"`(\w+)`", cells)}
+    words = {Role.NONE: "whoever is known"}
+    served = {
+        (words.get(role, role.word), path.rpartition("/")[2])
+        for path, role in NEEDED.items()
+        if path.startswith(OURS)
+    }
+    assert listed == served
+
+
 def test_every_section_of_the_configuration_is_a_heading() -> None:
     for name in Config.model_fields:
         assert any(heading.startswith(f"[{name}") for heading in headings(OPERATIONS)), name
@@ -195,7 +227,7 @@ def test_every_method_is_in_the_api() -> None:
 def _reasons() -> dict[str, set[str]]:
     """Reasons of the daemon's errors with their codes, read from the code."""
     found: dict[str, set[str]] = {}
-    for path in (ROOT / "cmd_daemon" / "api").glob("*.py"):
+    for path in (ROOT / "cmd_daemon" / "api").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ApiError":
                 code, reason = node.args[0], node.args[1]

@@ -39,7 +39,8 @@ def web(caller: Caller, port: int, bind: str, open_browser: bool) -> None:
         click.echo(f"The dashboard is at {url}\nCtrl-C ends it; campaigns go on.")
 
     try:
-        run(bind, port, caller.address, caller.actor, say, open_browser)
+        proof = caller.credentials()
+        run(bind, port, caller.address, caller.actor, proof, say, open_browser)
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
     except OSError as problem:
