@@ -68,8 +68,7 @@ class SocketInUse(Exception):
 
 
 class Server:
-    """Serves the API; `stop` ends watches first and lets short calls finish. `outer` are further
-    interceptors, around our own."""
+    """Serves the API; `stop` ends watches first and lets short calls finish."""
 
     def __init__(
         self,
@@ -80,7 +79,7 @@ class Server:
         outer: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
         """`message_bytes` is the largest message taken; `ports` are TCP addresses to listen on, with the
-        credentials of each."""
+        credentials of each; `outer` are further interceptors, around our own."""
         self._ports = ports
         self.gate = gate
         self._server = grpc.aio.server(

@@ -1,22 +1,9 @@
 """Which events came with a call: what a daemon with traces reads at its start."""
 
-from pathlib import Path
-
-import pytest
-
 from cmd_daemon.kernel.decision import Batch
 from cmd_daemon.kernel.states import CampaignState
 from cmd_daemon.store import Store
 from cmd_daemon.testing.store_contract import BASE, NOW, campaign, made, record
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path}/s.db"
-    found: str = request.getfixturevalue("postgres_url")
-    return found
 
 
 async def test_events_of_calls_are_read_but_those_of_archived_campaigns(url: str) -> None:

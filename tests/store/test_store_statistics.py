@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,15 +16,6 @@ from cmd_daemon.testing.store_contract import BASE, HOSTILE, NOW, campaign, made
 
 MINUTE = 60_000_000
 ONE, TWO = BASE + 1, BASE + 2
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database of each kind: each sums in words of its own."""
-    if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path}/s.db"
-    found: str = request.getfixturevalue("postgres_url")
-    return found
 
 
 @pytest.fixture

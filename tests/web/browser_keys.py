@@ -8,6 +8,9 @@ from web_house import BROKEN, RUNS, SHORT, WebHouse
 
 PICTURES = Path(__file__).parents[2] / "build" / "web-pictures"
 
+DIM = (Path(__file__).parent / "contrast.js").read_text()
+"""Words of the page whose contrast to what is behind them is less than 4.5."""
+
 
 @pytest.fixture(scope="module")
 def names(house: WebHouse) -> dict[str, str]:
@@ -146,6 +149,19 @@ def test_no_page_is_wider_than_its_window(
         assert wide <= window, name
         label = "desk" if size is DESK else "phone"
         page.shot(PICTURES / f"{name}-{theme}-{label}.png")
+
+
+def test_every_word_on_every_page_can_be_read(page: Browser, names: dict[str, str]) -> None:
+    """The contrasts as they are drawn (WCAG 2.2 AA), in light and in dark."""
+    page.expected = "status of 404"
+    for theme in ("light", "dark"):
+        page.theme(theme)
+        for name, path in names.items():
+            page.open(path)
+            page.until(lambda: "Being counted" not in page.text(), "the counts")
+            assert page.script(DIM) == [], (theme, name)
+    page.script("document.documentElement.style.setProperty('--soft', '#50555a')")
+    assert page.script(DIM) != [], "it would be seen"
 
 
 def test_a_person_with_a_keyboard_reaches_everything(page: Browser, names: dict[str, str]) -> None:

@@ -38,6 +38,7 @@ def caller_facts(caller: Caller) -> RenderableType:
 def audit_table(entries: Iterable[AuditEntry]) -> RenderableType:
     """Calls, a line each."""
     grid = table("Time (UTC)", "Who", "Call", "What", "Result", "Reason")
+    grid.columns[2].no_wrap = True
     for entry in entries:
         good = entry.result == "OK"
         change = f"{entry.before} -> {entry.after}" if entry.before != entry.after else ""
@@ -45,7 +46,7 @@ def audit_table(entries: Iterable[AuditEntry]) -> RenderableType:
         row(
             grid,
             moment(entry.time),
-            f"{entry.who or 'unknown'} ({entry.proof or 'no proof'}, {entry.peer})",
+            f"{entry.who or 'unknown'} ({entry.proof or 'no proof'})\n{entry.peer}",
             entry.method.partition("/")[2] or entry.method,
             entry.name,
             result,
