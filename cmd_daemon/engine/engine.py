@@ -394,8 +394,9 @@ class Engine:
         if self.writer.problem:
             asked.answer.set_exception(NotAccepting(self.writer.problem))
             return
+        now = self.clock.now()
         try:
-            decision = decide(self.view, asked.event, self.clock.now())
+            decision = decide(self.view, asked.event, now)
         except Refused as refused:
             asked.answer.set_exception(refused)
             return
@@ -403,7 +404,7 @@ class Engine:
             log.exception("an event could not be decided", event=type(asked.event).__name__)
             asked.answer.set_exception(error)
             return
-        self._apply(decision)
+        self._apply(asked.event, now, decision)
         if asked.request is not None:
             self.writer.pending.batch.requests.append(asked.request)
         future = asked.answer
@@ -425,8 +426,9 @@ class Engine:
                         self.sweeps.campaign(campaign.id)
 
     def _decide(self, event: ev.Event) -> None:
+        now = self.clock.now()
         try:
-            decision = decide(self.view, event, self.clock.now())
+            decision = decide(self.view, event, now)
         except Refused as refused:
             log.warning(
                 "an event was refused", cause=refused.event, name=refused.name, why=str(refused)
@@ -437,10 +439,11 @@ class Engine:
             log.exception("an event could not be decided", event=repr(event)[:500])
             return
         if decision:
-            self._apply(decision)
+            self._apply(event, now, decision)
 
-    def _apply(self, decision: Decision) -> None:
+    def _apply(self, event: ev.Event, now: int, decision: Decision) -> None:
         view, pending = self.view, self.writer.pending
+        pending.keep(view, event, now, self._seq, decision)
         expected: dict[int, int] = {}
         for known, changed in (
             (view.campaigns, decision.campaigns),
