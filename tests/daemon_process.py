@@ -13,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
 from history import all_events, check_counters, check_unbroken
 
 from cm_client import Client
+from cmd_daemon.__main__ import main
 from cmd_daemon.kernel.records import Record
 from cmd_daemon.store import Store
 
@@ -143,6 +145,12 @@ class DaemonProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(DEADLINE_S)
+
+    def command(self, *words: str, code: int = 0) -> str:
+        """Run a command of `cmd-daemon` with its configuration; what it printed."""
+        done = CliRunner().invoke(main, [words[0], "-c", str(self.config), *words[1:]])
+        assert done.exit_code == code, done.output
+        return done.output
 
     def client(self) -> Client:
         """A new client."""

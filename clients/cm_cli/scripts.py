@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from cmd_api.v1.campaign_pb2 import Campaign
+from cmd_api.v1.daemon_pb2 import ExplainEntityResponse
+from cmd_api.v1.facility_pb2 import Facility
+from cmd_api.v1.job_pb2 import Job
 
 from cm_client import (
     Client,
@@ -27,10 +31,6 @@ from cm_client import (
     connection_lost,
     short_name,
 )
-from cmd_api.v1.campaign_pb2 import Campaign
-from cmd_api.v1.daemon_pb2 import ExplainEntityResponse
-from cmd_api.v1.facility_pb2 import Facility
-from cmd_api.v1.job_pb2 import Job
 
 from .show.text import clean, state_word
 

@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 
+from cmd_api.v1.event_pb2 import WatchEventsResponse
+
 from cm_client import Client, CmError, HistoryGone, connection_lost
 from cm_client.needs import Need, needs_of, ranked
-from cmd_api.v1.event_pb2 import WatchEventsResponse
 
 from .show.top import EVENTS, Screen, Snapshot
 from .watch import interruptible

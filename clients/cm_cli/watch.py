@@ -7,12 +7,13 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from cm_client import Client, CmError, HistoryGone, Name, connection_lost
-from cm_client.needs import needs_of
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.event_pb2 import WatchEventsResponse
 from cmd_api.v1.job_pb2 import Job
 from cmd_api.v1.step_pb2 import Step
+
+from cm_client import Client, CmError, HistoryGone, Name, connection_lost
+from cm_client.needs import needs_of
 
 from .show.text import state_word
 from .show.watching import View

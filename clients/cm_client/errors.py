@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 import grpc
+from cmd_api.v1.campaign_pb2 import Problem
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-
-from cmd_api.v1.campaign_pb2 import Problem
 
 DOMAIN = "cmd-daemon"
 

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from google.protobuf.timestamp_pb2 import Timestamp
-
     from cmd_api.v1.campaign_pb2 import Quanta
     from cmd_api.v1.job_pb2 import Progress
+    from google.protobuf.timestamp_pb2 import Timestamp
 
 
 FINAL = frozenset({"ACCEPTED", "SUCCEEDED", "FAILED", "REJECTED", "CANCELLED", "ARCHIVED"})

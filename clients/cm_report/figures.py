@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from cm_client.words import duration, size
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.statistics_pb2 import Cost
 from cmd_api.v1.step_pb2 import Step
+
+from cm_client.words import duration, size
 
 from .reading import Report
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from cm_client import Client
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.statistics_pb2 import Activity, Costs, FailureCauses, GroupCount, Way
 from cmd_api.v1.step_pb2 import Step
+
+from cm_client import Client
 
 SPANS = 120
 GROUPS = 20

@@ -10,6 +10,12 @@ import asyncio
 from dataclasses import dataclass
 from uuid import uuid4
 
+from cmd_api.v1.group_pb2 import (
+    RETRY_MODE_FROM_START,
+    RETRY_MODE_MISSING_ONLY,
+    RETRY_MODE_UNSPECIFIED,
+    Group,
+)
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,12 +23,6 @@ from starlette.responses import RedirectResponse, Response
 
 from cm_client import CmError, DaemonUnavailable, parse_name, short_name
 from cm_client.redriving import redrive
-from cmd_api.v1.group_pb2 import (
-    RETRY_MODE_FROM_START,
-    RETRY_MODE_MISSING_ONLY,
-    RETRY_MODE_UNSPECIFIED,
-    Group,
-)
 
 from .actions import GRAVE, MODES, NEEDS_REASON, VERBS, Action
 from .desk import Desk, Page

@@ -11,8 +11,9 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cm_client import facility_name, parse_name
 from cmd_api.v1.facility_pb2 import Facility
+
+from cm_client import facility_name, parse_name
 
 
 @dataclass(frozen=True, slots=True)

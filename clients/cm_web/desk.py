@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from starlette.requests import Request
-
-from cm_client import AsyncClient, Client
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.facility_pb2 import Facility
 from cmd_api.v1.step_pb2 import Step
+from starlette.requests import Request
+
+from cm_client import AsyncClient, Client
 
 from .hub import Hub
 from .memory import Memory

@@ -7,10 +7,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cm_client import CmError, is_sum, parse_name, short_name
-from cm_client.words import FINAL, counted, size, state_word
 from cmd_api.v1.facility_pb2 import Facility
 from cmd_api.v1.group_pb2 import Group, MoveGroupResponse
+
+from cm_client import CmError, is_sum, parse_name, short_name
+from cm_client.words import FINAL, counted, size, state_word
 
 from . import states
 from .desk import Desk

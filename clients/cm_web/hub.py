@@ -13,8 +13,9 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Iterator
 
-from cm_client import AsyncClient, CmError, HistoryGone
 from cmd_api.v1.event_pb2 import Event
+
+from cm_client import AsyncClient, CmError, HistoryGone
 
 TICK_S = 0.4
 """Seconds between two ticks at least."""

@@ -154,7 +154,7 @@ class SQLite:
             thread.shutdown(wait=True)
             os.close(lock)
             raise
-        return cls(path, lock, writer, thread, _open_readers(path), epoch)
+        return cls(path, lock, writer, thread, open_readers(path), epoch)
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -425,7 +425,8 @@ def _settle_schema(writer: sqlite3.Connection, path: Path, migrate: bool) -> Non
     upgrade(f"sqlite:///{path}")
 
 
-def _open_readers(path: Path) -> AsyncEngine:
+def open_readers(path: Path) -> AsyncEngine:
+    """Connections to a database file that cannot write."""
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
         isolation_level="AUTOCOMMIT",

@@ -1,10 +1,12 @@
 """The durable state of the daemon behind one object."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import ModuleType
 
 from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cmd_daemon.kernel.decision import Batch
 from cmd_daemon.store.costs import CostsReading
@@ -27,11 +29,12 @@ def described(url: str, password_file: Path | None = None) -> str:
     scheme = url.partition(":")[0]
     if scheme == SQLITE:
         return f"SQLite, {path_of(make_url(url))}"
-    address = _postgres(scheme).address_of(url, password_file)
+    address = postgres_of(scheme).address_of(url, password_file)
     return f"PostgreSQL, {address}, as {address.user or 'PGUSER'}; password {address.secret}"
 
 
-def _postgres(scheme: str) -> ModuleType:
+def postgres_of(scheme: str) -> ModuleType:
+    """The room for PostgreSQL. Raises BadUrl for URLs of another scheme, or if a package is missing."""
     if scheme != POSTGRESQL:
         raise BadUrl(
             f"this daemon has no store for {scheme!r} URLs; write {SQLITE}:///path or "
@@ -80,7 +83,7 @@ class Store(
         scheme = url.partition(":")[0]
         if scheme == SQLITE:
             return cls(await SQLite.open(url, migrate=migrate), clock)
-        dialect = await _postgres(scheme).PostgreSQL.open(
+        dialect = await postgres_of(scheme).PostgreSQL.open(
             url, migrate=migrate, password_file=password_file, standby=standby
         )
         return cls(dialect, clock)
@@ -132,6 +135,10 @@ class Store(
     @on_commit_point.setter
     def on_commit_point(self, hook: CommitPoint | None) -> None:
         self._dialect.on_commit_point = hook
+
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection that cannot write."""
+        return self._reading()
 
     async def commit(self, batch: Batch) -> None:
         """Write the whole batch in one durable transaction, or nothing of it.

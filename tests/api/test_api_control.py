@@ -8,10 +8,10 @@ from typing import Any
 import grpc
 import pytest
 from api_house import DEADLINE_S, House, methods, refusal, request_of
-
-from cm_client import EtagMismatch, NotFound, StateRefused
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.job_pb2 import Job
+
+from cm_client import EtagMismatch, NotFound, StateRefused
 from cmd_daemon.testing.world import Behaviour
 
 GROUP = "campaigns/one/steps/one/groups/1"

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from client_setup import until
+from cmd_api.v1.group_pb2 import Group
 from fake_daemon import FakeDaemon
 from fake_world import Fault
 
@@ -28,7 +29,6 @@ from cm_client import (
     RequestIdReused,
     StateRefused,
 )
-from cmd_api.v1.group_pb2 import Group
 
 FAST = Backoff(tries=5, first=0.01, longest=0.05)
 GROUP = "campaigns/DRP1/steps/coadd/groups/0000"

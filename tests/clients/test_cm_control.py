@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from client_setup import Cm, wait_until
+from cmd_api.v1.job_pb2 import Job
 from living_daemon import LivingDaemon
 
 from cm_client import Client, StateRefused
-from cmd_api.v1.job_pb2 import Job
 from cmd_daemon.hooks import Command
 from cmd_daemon.testing import Behaviour
 

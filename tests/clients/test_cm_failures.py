@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 from client_setup import Cm, wait_until
+from cmd_api.v1.campaign_pb2 import Campaign
 from living_daemon import LivingDaemon
 
 from cm_client import Client
-from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_daemon.testing import Behaviour
 
 FILE = """\

@@ -4,10 +4,10 @@ import io
 from typing import Any
 
 import pytest
+from cmd_api.v1.step_pb2 import Nexus, NexusEntry
 from rich.console import Console
 
 from cm_cli.show.nexus import nexus
-from cmd_api.v1.step_pb2 import Nexus, NexusEntry
 
 STEP = "campaigns/c/steps/s"
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from client_setup import Cm
+from cmd_api.v1.facility_pb2 import Facility
 from daemon_process import DaemonProcess, until
 
 from cm_cli.scripts import Ended, Order, campaign_file
 from cm_client import Client
-from cmd_api.v1.facility_pb2 import Facility
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import json
 from collections import Counter
 
 import pytest
+from cmd_api.v1.job_pb2 import Job
 from daemon_process import DaemonProcess, until
 
 from cm_client import Client, CmError
-from cmd_api.v1.job_pb2 import Job
 from cmd_daemon.store import Store
 
 pytestmark = pytest.mark.timeout(300)

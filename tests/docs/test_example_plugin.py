@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from cmd_api.v1.campaign_pb2 import Campaign
 from docs_daemon import daemon
 from docs_pages import ROOT
 
 from cm_client import Client, InvalidCampaignFile
-from cmd_api.v1.campaign_pb2 import Campaign
 
 EXAMPLE = ROOT / "tests" / "example_plugin"
 ENDS_S = 30.0

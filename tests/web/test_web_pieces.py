@@ -6,6 +6,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from cmd_api.v1.campaign_pb2 import Campaign
+from cmd_api.v1.event_pb2 import Event
+from cmd_api.v1.facility_pb2 import Facility
+from cmd_api.v1.statistics_pb2 import Activity, ActivityOfStep, GroupCount, GroupCounts, Way
+from cmd_api.v1.step_pb2 import NexusEntry
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cm_client import AsyncClient
@@ -21,11 +26,6 @@ from cm_web.pictures.dag import layout
 from cm_web.pictures.heat import bands
 from cm_web.pictures.timeline import timeline
 from cm_web.rendering import number, percent, url
-from cmd_api.v1.campaign_pb2 import Campaign
-from cmd_api.v1.event_pb2 import Event
-from cmd_api.v1.facility_pb2 import Facility
-from cmd_api.v1.statistics_pb2 import Activity, ActivityOfStep, GroupCount, GroupCounts, Way
-from cmd_api.v1.step_pb2 import NexusEntry
 
 
 def test_a_graph_is_laid_out_without_overlap() -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from client_setup import wait_until
+from cmd_api.v1.campaign_pb2 import Campaign
+from cmd_api.v1.group_pb2 import Group
 from living_daemon import LivingDaemon
 
 from cm_client import Client, NotFound
 from cm_client.words import FINAL, state_word
-from cmd_api.v1.campaign_pb2 import Campaign
-from cmd_api.v1.group_pb2 import Group
 from cmd_daemon.testing.world import Behaviour
 
 FACILITIES = ("USDF", "FrDF", "UKDF")

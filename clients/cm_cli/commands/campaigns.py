@@ -20,8 +20,9 @@ from ..options import (
 )
 
 if TYPE_CHECKING:
-    from cm_client import Client, Name
     from cmd_api.v1.campaign_pb2 import PlanCampaignResponse, Problem
+
+    from cm_client import Client, Name
 
 FEW_GROUPS = 5
 ALL_GROUPS = 1_000_000

@@ -14,8 +14,9 @@ from ..options import json_option, reason_option, required_reason, yes_option
 from .groups import act_on_each, state_option
 
 if TYPE_CHECKING:
-    from cm_client import Client, Name
     from cmd_api.v1.job_pb2 import Job
+
+    from cm_client import Client, Name
 
 
 def _campaigns(

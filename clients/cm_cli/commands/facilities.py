@@ -13,8 +13,9 @@ from ..names import FacilityType
 from ..options import json_option, on_terminal, reason_option, required_reason
 
 if TYPE_CHECKING:
-    from cm_client import Client
     from cmd_api.v1.facility_pb2 import Facility, FacilityLimits
+
+    from cm_client import Client
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at a facility whose jobs are ending."""

@@ -12,11 +12,11 @@ from ..names import NameType, states_of
 from ..options import confirm, json_option, reason_option, required_reason, yes_option
 
 if TYPE_CHECKING:
+    from cmd_api.v1.group_pb2 import Group
     from google.protobuf.message import Message
     from rich.console import RenderableType
 
     from cm_client import Client, Name
-    from cmd_api.v1.group_pb2 import Group
 
 Done = TypeVar("Done", bound="Message")
 

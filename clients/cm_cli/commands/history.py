@@ -15,8 +15,9 @@ from ..options import json_option
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cm_client import Client, Name
     from cmd_api.v1.event_pb2 import Event
+
+    from cm_client import Client, Name
 
 any_name = NameType("campaign", "step", "group", "job")
 

@@ -11,8 +11,9 @@ from ..names import FacilityType, NameType
 from ..options import confirm, json_option, reason_option, required_reason, yes_option
 
 if TYPE_CHECKING:
-    from cm_client import Client, Name
     from cmd_api.v1.step_pb2 import Nexus
+
+    from cm_client import Client, Name
 
 
 @click.command()

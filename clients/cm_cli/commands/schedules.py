@@ -13,8 +13,9 @@ from ..names import ScheduleType
 from ..options import confirm, json_option, reason_option, yes_option
 
 if TYPE_CHECKING:
-    from cm_client import Client
     from cmd_api.v1.schedule_pb2 import Schedule
+
+    from cm_client import Client
 
 schedule_argument = click.argument("schedule", type=ScheduleType())
 

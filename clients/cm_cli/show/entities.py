@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.console import Group as Stack
-from rich.console import RenderableType
-
-from cm_client import short_name
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.daemon_pb2 import Daemon, Plugin
 from cmd_api.v1.group_pb2 import Group
 from cmd_api.v1.job_pb2 import Attempt, Job, JobCommand, Part
 from cmd_api.v1.step_pb2 import Step
+from rich.console import Group as Stack
+from rich.console import RenderableType
+
+from cm_client import short_name
 
 from .bars import counts_text
 from .console import facts, row, state_text, table, text

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from cmd_api.v1.facility_pb2 import DriverHealth, Facility, FacilityLimits, StorageElement
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.console import Group as Stack
 from rich.measure import Measurement
 from rich.text import Text
 
 from cm_client import short_name
-from cmd_api.v1.facility_pb2 import DriverHealth, Facility, FacilityLimits, StorageElement
 
 from .console import facts, row, table, text
 from .text import duration, moment, size

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cmd_api.v1.statistics_pb2 import FailureCause, FailureCauses, RuleTest, TestedRule
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
 from cm_client import short_name
-from cmd_api.v1.statistics_pb2 import FailureCause, FailureCauses, RuleTest, TestedRule
 
 from .console import facts, row, table, text
 from .text import counted, moment

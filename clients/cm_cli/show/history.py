@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from cmd_api.v1.daemon_pb2 import ExplainEntityResponse
+from cmd_api.v1.event_pb2 import Event
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.text import Text
 
 from cm_client import short_name
-from cmd_api.v1.daemon_pb2 import ExplainEntityResponse
-from cmd_api.v1.event_pb2 import Event
 
 from .console import row, state_text, table, text
 from .placement import placement, what_if

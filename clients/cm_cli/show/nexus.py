@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from cmd_api.v1.step_pb2 import Nexus, NexusEntry
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.text import Text
 
 from cm_client import is_sum, parse_name, short_name
-from cmd_api.v1.step_pb2 import Nexus, NexusEntry
 
 from .console import row, state_text, table, text
 from .text import counted, moment, size

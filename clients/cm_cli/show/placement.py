@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cmd_api.v1.group_pb2 import MoveCost, MoveGroupResponse, Placement, PlacementFactor
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.text import Text
 
 from cm_client import short_name
-from cmd_api.v1.group_pb2 import MoveCost, MoveGroupResponse, Placement, PlacementFactor
 
 from .console import facts, row, table, text
 from .text import counted, moment, size

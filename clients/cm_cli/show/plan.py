@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.console import RenderableType
-from rich.tree import Tree
-
 from cmd_api.v1.campaign_pb2 import (
     Change,
     PlanCampaignResponse,
@@ -14,6 +11,8 @@ from cmd_api.v1.campaign_pb2 import (
     PlannedPlacement,
     PlannedStep,
 )
+from rich.console import RenderableType
+from rich.tree import Tree
 
 from .console import row, table, text
 from .text import counted, size

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from cmd_api.v1.statistics_pb2 import GroupStory
 from rich.console import Group as Stack
 from rich.console import RenderableType
 
 from cm_client import short_name
 from cm_report import figures as f
 from cm_report.reading import Report
-from cmd_api.v1.statistics_pb2 import GroupStory
 
 from .bars import StateBar, counts_text
 from .console import facts, row, state_text, table, text

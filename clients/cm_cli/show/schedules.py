@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cmd_api.v1.schedule_pb2 import Schedule, ScheduleRun
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.text import Text
 
 from cm_client import short_name
-from cmd_api.v1.schedule_pb2 import Schedule, ScheduleRun
 
 from .console import facts, row, state_text, table, text
 from .text import moment, state_word

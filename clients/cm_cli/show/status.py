@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cmd_api.v1.campaign_pb2 import Campaign
+from cmd_api.v1.step_pb2 import Step
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.table import Table
@@ -11,8 +13,6 @@ from rich.text import Text
 
 from cm_client import short_name
 from cm_client.needs import Need
-from cmd_api.v1.campaign_pb2 import Campaign
-from cmd_api.v1.step_pb2 import Step
 
 from .bars import StateBar, counts_text
 from .console import facts, row, state_text, table, text

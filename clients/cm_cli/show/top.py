@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
 
+from cmd_api.v1.campaign_pb2 import Campaign
+from cmd_api.v1.daemon_pb2 import Daemon
+from cmd_api.v1.event_pb2 import Event
+from cmd_api.v1.facility_pb2 import Facility
+from cmd_api.v1.step_pb2 import Step
 from rich.console import Console, RenderableType
 from rich.console import Group as Stack
 from rich.live import Live
@@ -17,11 +22,6 @@ from rich.text import Text
 from cm_client import CmError, short_name
 from cm_client.forecast import done_of, forecast
 from cm_client.needs import Need
-from cmd_api.v1.campaign_pb2 import Campaign
-from cmd_api.v1.daemon_pb2 import Daemon
-from cmd_api.v1.event_pb2 import Event
-from cmd_api.v1.facility_pb2 import Facility
-from cmd_api.v1.step_pb2 import Step
 
 from .bars import StateBar
 from .console import one_line, row, state_text, text

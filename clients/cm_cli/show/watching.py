@@ -7,6 +7,10 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Self
 
+from cmd_api.v1.campaign_pb2 import Campaign
+from cmd_api.v1.event_pb2 import Event
+from cmd_api.v1.job_pb2 import Job
+from cmd_api.v1.step_pb2 import Step
 from rich.console import Console, RenderableType
 from rich.console import Group as Stack
 from rich.live import Live
@@ -14,10 +18,6 @@ from rich.text import Text
 
 from cm_client import CmError, short_name
 from cm_client.needs import Need
-from cmd_api.v1.campaign_pb2 import Campaign
-from cmd_api.v1.event_pb2 import Event
-from cmd_api.v1.job_pb2 import Job
-from cmd_api.v1.step_pb2 import Step
 
 from .console import one_line, row, table, text
 from .document import print_line

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cm_client import is_sum
 from cmd_api.v1.daemon_pb2 import ExplainEntityResponse
 from cmd_api.v1.event_pb2 import Event
 from cmd_api.v1.statistics_pb2 import Activity, FailureCauses, GroupCounts
 from cmd_api.v1.step_pb2 import NexusEntry, Step
+
+from cm_client import is_sum
 
 from ..desk import Desk
 

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cmd_api.v1.campaign_pb2 import Campaign
+from cmd_api.v1.step_pb2 import NexusEntry, Step
 from starlette.requests import Request
 
 from cm_client.forecast import done_of, forecast
 from cm_client.needs import Need, needs_of
 from cm_client.words import FINAL, state_word
-from cmd_api.v1.campaign_pb2 import Campaign
-from cmd_api.v1.step_pb2 import NexusEntry, Step
 
 from ..actions import offered
 from ..desk import Desk, Page

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from cmd_api.v1.campaign_pb2 import Campaign
+from cmd_api.v1.event_pb2 import Event
 from starlette.requests import Request
 
 from cm_client.forecast import Forecast, done_of, forecast
 from cm_client.needs import Need, needs_of, ranked
 from cm_client.words import FINAL, state_word
-from cmd_api.v1.campaign_pb2 import Campaign
-from cmd_api.v1.event_pb2 import Event
 
 from ..desk import Desk, Page, first
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from cmd_api.v1.event_pb2 import ListEventsResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from cm_client import parse_name, short_name
-from cmd_api.v1.event_pb2 import ListEventsResponse
 
 from ..desk import Desk, Page
 

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cmd_api.v1.event_pb2 import Event
+from cmd_api.v1.facility_pb2 import Facility
+from cmd_api.v1.statistics_pb2 import GroupCounts, Way
 from starlette.requests import Request
 
 from cm_client import short_name
 from cm_client.words import FINAL, state_word
-from cmd_api.v1.event_pb2 import Event
-from cmd_api.v1.facility_pb2 import Facility
-from cmd_api.v1.statistics_pb2 import GroupCounts, Way
 
 from ..actions import of_facility
 from ..desk import Desk, Page

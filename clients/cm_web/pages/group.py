@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from cmd_api.v1.group_pb2 import Group, Placement, PlacementFactor
+from cmd_api.v1.job_pb2 import Attempt, Job
 from starlette.requests import Request
 
 from cm_client import short_name
 from cm_client.words import FINAL, state_word
-from cmd_api.v1.group_pb2 import Group, Placement, PlacementFactor
-from cmd_api.v1.job_pb2 import Attempt, Job
 
 from ..actions import Action, offered
 from ..desk import Desk, Page

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from cmd_api.v1.job_pb2 import Attempt, Job, Part
+from cmd_api.v1.step_pb2 import NexusEntry
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from cm_client import CmError, parse_name, short_name
 from cm_client.words import FINAL, log_text, state_word
-from cmd_api.v1.job_pb2 import Attempt, Job, Part
-from cmd_api.v1.step_pb2 import NexusEntry
 
 from ..actions import offered
 from ..desk import Desk, Page

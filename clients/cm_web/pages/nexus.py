@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from cmd_api.v1.step_pb2 import NexusEntry, Step
 from starlette.requests import Request
 
 from cm_client import is_sum
-from cmd_api.v1.step_pb2 import NexusEntry, Step
 
 from ..desk import Desk, Page, first
 from .about import nexus_of

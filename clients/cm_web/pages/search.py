@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from cmd_api.v1.campaign_pb2 import Campaign
 from starlette.requests import Request
 
 from cm_client import CmError, Name, parse_name, short_name
 from cm_client.words import FINAL, state_word
-from cmd_api.v1.campaign_pb2 import Campaign
 
 from ..desk import Desk, Page
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from cmd_api.v1.group_pb2 import Group, ListGroupsResponse
+from cmd_api.v1.step_pb2 import Step
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from cm_client import is_sum
 from cm_client.words import FINAL, state_word
-from cmd_api.v1.group_pb2 import Group, ListGroupsResponse
-from cmd_api.v1.step_pb2 import Step
 
 from ..actions import Action, offered
 from ..desk import Desk, Page

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cm_client.words import duration, size
 from cmd_api.v1.statistics_pb2 import Activity
+
+from cm_client.words import duration, size
 
 from ..rendering import percent
 

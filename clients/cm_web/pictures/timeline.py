@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate
 
-from cm_client.words import counted, duration
 from cmd_api.v1.statistics_pb2 import Activity, ActivityOfStep
+
+from cm_client.words import counted, duration
 
 LEVELS = 4
 TICKS = (

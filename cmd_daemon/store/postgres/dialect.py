@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cmd_daemon.kernel.decision import Batch
-from cmd_daemon.store.dialect import CommitPoint, Health, to_its_end
+from cmd_daemon.store.dialect import CommitPoint, Health, ReaderConnection, to_its_end
 from cmd_daemon.store.errors import (
     LostRow,
     RowRefused,
@@ -21,6 +21,7 @@ from cmd_daemon.store.errors import (
 )
 from cmd_daemon.store.postgres.address import SCHEME, Address, address_of
 from cmd_daemon.store.postgres.faults import FAULTS, translate
+from cmd_daemon.store.postgres.schema import settle
 from cmd_daemon.store.postgres.session import BEAT_S, LEASE_S, TAKEOVER_S, Session
 from cmd_daemon.store.postgres.statements import make
 from cmd_daemon.store.writing import Change, Lost, plan
@@ -222,6 +223,31 @@ class PostgreSQL:
             elif there["version"] != expected:
                 lost.append(LostRow(change.table, ident, there["name"], expected, there["version"]))
         return lost
+
+
+@contextlib.asynccontextmanager
+async def looked_at(url: str, password_file: Path | None) -> AsyncIterator[ReaderConnection]:
+    """See `looking.looked_at`."""
+    address = address_of(url, password_file)
+    connection = await address.connect({}, READ_S)
+    try:
+        await settle(connection, address, migrate=False)
+    finally:
+        await connection.close()
+    readers = _open_readers(address)
+
+    @contextlib.asynccontextmanager
+    async def reading() -> AsyncIterator[AsyncConnection]:
+        try:
+            async with readers.connect() as reader:
+                yield reader
+        except FAULTS as error:
+            raise translate(error, str(address)) from error
+
+    try:
+        yield reading
+    finally:
+        await readers.dispose()
 
 
 def _open_readers(address: Address) -> AsyncEngine:
