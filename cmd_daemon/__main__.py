@@ -58,6 +58,11 @@ def check(config: Path) -> None:
         settings = read_config(config)
         database = described(settings.daemon.database_url, settings.daemon.password_file)
     click.echo(f"database: {database}")
+    if settings.retention is not None:
+        kept = settings.retention
+        click.echo(
+            f"archived campaigns: to {kept.directory}, {kept.after_days:g} days after their end"
+        )
     for name, section in settings.facility.items():
         drivers = ", ".join(f"{kind} by {driver}" for kind, driver in section.drivers.items())
         click.echo(f"{name}: {section.slots} slots; {drivers}")

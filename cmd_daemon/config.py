@@ -145,10 +145,19 @@ class FacilitySection(Section):
         )
 
 
+class RetentionSection(Section):
+    """`[retention]`: archived campaigns that ended more than `after_days` ago are exported to `directory`
+    and removed from the database. Without the section everything stays."""
+
+    after_days: float = Field(ge=0)
+    directory: Path
+
+
 class Config(Section):
     """The whole file."""
 
     daemon: DaemonSection = Field(default_factory=DaemonSection)
+    retention: RetentionSection | None = None
     facility: dict[str, FacilitySection] = Field(default_factory=dict)
     plugin: dict[str, dict[str, Any]] = Field(default_factory=dict)
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,12 +22,14 @@ from cmd_daemon.engine.clock import Clock, SystemClock
 from cmd_daemon.engine.engine import Engine
 from cmd_daemon.engine.lanes import Lane
 from cmd_daemon.engine.memory import settle
+from cmd_daemon.engine.retention import Retention
 from cmd_daemon.failpoints import failpoint
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.hooks.ports import DriverError, FacilityInfo
 from cmd_daemon.host import DaemonHost
 from cmd_daemon.observe import metrics, systemd
 from cmd_daemon.store import Store, StoreError
+from cmd_daemon.store.portable import export
 
 log = structlog.get_logger()
 
@@ -113,7 +116,7 @@ class Daemon:
         systemd.notify(status="recovering", extend_timeout_usec=600_000_000)
         leading = asyncio.create_task(self.store.keep_lead(), name="lead")
         running = asyncio.create_task(self._recovered(), name="engine")
-        pruning = asyncio.create_task(self._prune(), name="prune")
+        pruning = asyncio.create_task(self._forget(), name="forget")
         try:
             await asyncio.wait({running, leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for task in (leading, running):
@@ -146,6 +149,20 @@ class Daemon:
         log.info("serving", socket=str(self.config.daemon.socket))
         systemd.notify(ready=1, status=f"{len(engine.view.campaigns)} campaigns")
         await engine.run()
+
+    async def _forget(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._prune())
+            if (kept := self.config.retention) is not None:
+                retention = Retention(
+                    self.store,
+                    partial(export, self.store.reading),
+                    self.engine.clock,
+                    self.engine.ask,
+                    kept.after_days,
+                    kept.directory,
+                )
+                tasks.create_task(retention.run())
 
     async def _prune(self) -> None:
         """Forget the answers to requests that nobody repeats any more."""

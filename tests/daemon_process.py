@@ -97,6 +97,10 @@ class DaemonProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self._log = root / f"{name}.log"
 
+    def add(self, text: str) -> None:
+        """Add a section to its configuration."""
+        self.config.write_text(f"{self.config.read_text()}\n{text}")
+
     def start(self, failpoint: str = "", ready: bool = True) -> None:
         """Start it; with `ready` wait until it serves. `failpoint` is for CMD_FAILPOINT."""
         with self._log.open("ab") as log:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -166,12 +166,12 @@ class SQLite:
         """Write the batch in one transaction, or nothing; see `Store.commit`."""
         await self._in_thread(lambda: self._write(batch))
 
-    async def prune_requests(self, before: int) -> int:
-        """Delete the answers given before `before`; how many there were."""
+    async def remove(self, statements: Sequence[str]) -> int:
+        """Delete rows in one transaction; how many."""
 
         def work() -> int:
             with self._transaction() as writer:
-                return writer.execute("DELETE FROM requests WHERE at < ?", (before,)).rowcount
+                return sum(writer.execute(statement).rowcount for statement in statements)
 
         return await self._in_thread(work)
 

@@ -16,6 +16,7 @@ from cmd_daemon.store.loading import Loading
 from cmd_daemon.store.nexus import NexusReading
 from cmd_daemon.store.places import Places
 from cmd_daemon.store.reading import Reading
+from cmd_daemon.store.removing import Removing
 from cmd_daemon.store.schedules import ScheduleReading
 from cmd_daemon.store.sqlite import SQLite, path_of
 from cmd_daemon.store.statistics import StatisticsReading
@@ -50,7 +51,14 @@ def postgres_of(scheme: str) -> ModuleType:
 
 
 class Store(
-    Reading, NexusReading, StatisticsReading, CostsReading, ScheduleReading, Loading, Places
+    Reading,
+    NexusReading,
+    StatisticsReading,
+    CostsReading,
+    ScheduleReading,
+    Loading,
+    Places,
+    Removing,
 ):
     """One database, one writer. Reading methods: see `Reading`, `NexusReading`, `StatisticsReading`,
     `CostsReading` and `ScheduleReading`; start-up: see `Loading`."""
@@ -153,10 +161,6 @@ class Store(
         nothing was written, and trying again cannot help.
         """
         await self._dialect.write(batch)
-
-    async def prune_requests(self, before: int) -> int:
-        """Forget the answers to requests given before `before` (microseconds UTC); how many."""
-        return await self._dialect.prune_requests(before)
 
     async def check(self, deep: bool = False) -> Health:
         """Whether the database can be read and its disk has room. `deep` looks at every page of an

@@ -1,9 +1,12 @@
-"""A campaign whose daemon is killed, exported by commands while one works on it, and replayed."""
+"""A campaign whose daemon is killed: exported while one works on it, replayed, and removed in chunks."""
 
 from pathlib import Path
 
+import pytest
 from crash_proof import GROUPS, proven
 from daemon_process import DaemonProcess, until
+
+from cm_client import StateRefused
 
 SLOW = "sleep 0.2\\necho $CMD_KEY >> $LEDGER\\n"
 
@@ -44,3 +47,32 @@ def test_a_killed_daemons_history_is_whole_and_is_decided_again(
     finally:
         elsewhere.end()
     proven(daemon)
+
+
+def test_a_removal_that_was_killed_goes_on_where_it_was(
+    daemon: DaemonProcess, tmp_path: Path
+) -> None:
+    daemon.start()
+    daemon.apply(GROUPS)
+    until(lambda: daemon.state() == "ACCEPTED", f"ACCEPTED; log:\n{daemon.log()[-3000:]}")
+    with daemon.client() as client:
+        client.archive_campaign("campaigns/crash")
+    assert daemon.stop() == 0
+    folder = tmp_path / "archive"
+    daemon.add(f'[retention]\nafter_days = 0\ndirectory = "{folder}"\n')
+    assert "archived campaigns: to" in daemon.command("check")
+    for _ in range(2):
+        daemon.start("after-chunk", ready=False)
+        assert daemon.ended() == -9
+        (file,) = folder.iterdir()
+        assert "byte for byte" in daemon.command("replay", str(file))
+    daemon.start()
+    until(lambda: "an archived campaign was removed" in daemon.log())
+    assert daemon.state() == "ARCHIVED"
+    with daemon.client() as client:
+        assert [str(file) in each.reason for each in client.events("campaigns/crash")] == [True] * 3
+    with pytest.raises(StateRefused, match="ARCHIVED"):
+        daemon.apply(1)  # attempts of that name may be anywhere
+    assert daemon.stop() == 0
+    assert list(folder.iterdir()) == [file]
+    assert "in the database already" in daemon.command("import", str(file), code=1)

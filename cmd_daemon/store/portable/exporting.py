@@ -41,6 +41,11 @@ async def export(reading: ReaderConnection, campaign: str, target: Path) -> int:
         if found is None:
             raise BadUrl(f"there is no campaign {campaign!r} in the database")
         ident, state = found
+        there = select(tables.steps.c.id).where(tables.steps.c.campaign_id == ident).limit(1)
+        if (await connection.execute(there)).one_or_none() is None:
+            raise BadUrl(
+                f"campaign {campaign!r} has left the database: `cm events {campaign}` tells its file"
+            )
         ask = select(
             func.coalesce(func.min(tables.events.c.seq), 1),
             func.coalesce(func.max(tables.events.c.seq), 0),

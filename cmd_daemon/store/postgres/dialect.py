@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,9 +88,9 @@ class PostgreSQL:
         """Write the batch in one transaction, or nothing; see `Store.commit`."""
         await to_its_end(self._write(batch))
 
-    async def prune_requests(self, before: int) -> int:
-        """Delete the answers given before `before`; how many there were."""
-        return await to_its_end(self._prune(before))
+    async def remove(self, statements: Sequence[str]) -> int:
+        """Delete rows in one transaction; how many."""
+        return await to_its_end(self._remove(statements))
 
     async def lead(self) -> None:
         """See `Store.lead`."""
@@ -192,17 +192,17 @@ class PostgreSQL:
             raise RowRefused(f"the transaction ended with {done}")
         session.commits += 1
 
-    async def _prune(self, before: int) -> int:
+    async def _remove(self, statements: Sequence[str]) -> int:
         session = self._session
         async with session.turn:
             connection = await session.begin()
             try:
-                done = await connection.execute("DELETE FROM requests WHERE at < $1", before)
+                done = [await connection.execute(statement) for statement in statements]
                 await self._commit()
             except FAULTS as error:
                 session.drop()
                 raise translate(error, str(session.address)) from error
-        return int(done.rpartition(" ")[2])
+        return sum(int(word.rpartition(" ")[2]) for word in done)
 
     def _point(self, name: str) -> None:
         if self.on_commit_point is not None:
