@@ -43,11 +43,12 @@ def main() -> None:
 @main.command()
 @configuration
 def run(config: Path) -> None:
-    """Run until SIGTERM. Jobs outside go on; the next start adopts them."""
+    """Run until SIGTERM. Jobs outside go on; the next start adopts them. SIGHUP reads the facilities
+    again."""
     with _told():
         settings = read_config(config)
         set_up(settings.daemon.log_level, settings.daemon.log_format)
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, config))
 
 
 @main.command()
