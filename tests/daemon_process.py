@@ -86,6 +86,8 @@ class DaemonProcess:
     `database` is a URL; without one the database is an SQLite file. `name` tells daemons of one home apart.
     """
 
+    program: tuple[str, ...] = ("-m", "cmd_daemon")
+
     def __init__(self, root: Path, slots: int = 4, database: str = "", name: str = "cmd") -> None:
         self.root = root
         self.socket = root / f"{name}.sock"
@@ -105,7 +107,7 @@ class DaemonProcess:
         """Start it; with `ready` wait until it serves. `failpoint` is for CMD_FAILPOINT."""
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cmd_daemon", "run", "-c", str(self.config)],
+                [sys.executable, *self.program, "run", "-c", str(self.config)],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "CMD_FAILPOINT": failpoint},

@@ -1,6 +1,5 @@
 """When a facility is fitted out anew: its section has changed, or a file that it names."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,7 @@ def test_a_credential_that_was_renewed_makes_its_facility_another(
     for file in (key, token):
         fresh = tmp_path / "fresh"
         fresh.write_text("new")
-        os.replace(fresh, file)
+        fresh.replace(file)
         after = files_of(facility)
         assert after != before
         before = after
