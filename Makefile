@@ -7,9 +7,10 @@ BIN := .venv/bin
 RUBIN := .venv-rubin
 RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
+DEPLOYED := postgres ssh web notify sinks panda rucio kafka
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo demo-rucio demo-panda demo-standby serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-prometheus test-rucio test-panda test-web bench bench-databases bench-rucio proto rubin rucio clean
+.PHONY: help demo demo-rucio demo-panda demo-standby serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-prometheus test-rucio test-panda test-web bench bench-databases bench-rucio proto rubin rucio wheel lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,6 +104,14 @@ bench-databases: .venv/.dev  ## SQLite against PostgreSQL, transitions a second,
 
 proto: .venv/.dev  ## generate cmd_api from the contract again
 	$(BIN)/python proto/build_hook.py
+
+wheel: .venv/.dev  ## the daemon, its plugins and clients as a wheel in dist/
+	$(BIN)/python -m pip wheel $(PIP_FLAGS) --no-deps --no-build-isolation --wheel-dir dist .
+
+lock:  ## renew deploy/requirements.lock, the packages of a deployment with their hashes
+	@test -x build/lock/bin/uv || { $(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install $(PIP_FLAGS) uv; }
+	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url $(addprefix --extra ,$(DEPLOYED)) --output-file deploy/requirements.lock pyproject.toml
 
 clean:  ## remove what runs have left behind (not the virtual environments)
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -128,11 +128,20 @@ class TracesSection(Section):
     ratio: float = Field(default=1.0, ge=0.0, le=1.0)
 
 
+class RetentionSection(Section):
+    """`[retention]`: archived campaigns that ended more than `after_days` ago are exported to `directory`
+    and removed from the database. Without the section everything stays."""
+
+    after_days: float = Field(ge=0)
+    directory: Path
+
+
 class Config(Section):
     """The whole file."""
 
     daemon: DaemonSection = Field(default_factory=DaemonSection)
     traces: TracesSection = Field(default_factory=TracesSection)
+    retention: RetentionSection | None = None
     facility: dict[str, FacilitySection] = Field(default_factory=dict)
     plugin: dict[str, dict[str, Any]] = Field(default_factory=dict)
     listen: dict[str, ListenSection] = Field(default_factory=dict)

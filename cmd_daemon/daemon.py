@@ -5,15 +5,15 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
 from prometheus_client import start_http_server
-from pydantic import ValidationError
 
 from cmd_daemon import __version__
 from cmd_daemon.api.identity.auditing import Auditor
@@ -25,17 +25,18 @@ from cmd_daemon.api.identity.transport import BadCertificate, credentials
 from cmd_daemon.api.server import Server
 from cmd_daemon.api.service import Room
 from cmd_daemon.api.traced import Traced
-from cmd_daemon.config import Config, ConfigError
+from cmd_daemon.config import Config, ConfigError, read_config
 from cmd_daemon.engine.clock import Clock, SystemClock
 from cmd_daemon.engine.engine import Engine
-from cmd_daemon.engine.lanes import Lane
 from cmd_daemon.engine.memory import settle
+from cmd_daemon.engine.retention import Retention
 from cmd_daemon.failpoints import failpoint
 from cmd_daemon.hooks.manager import Plugins
-from cmd_daemon.hooks.ports import DriverError, FacilityInfo
 from cmd_daemon.host import DaemonHost
 from cmd_daemon.observe import metrics, systemd
+from cmd_daemon.outfit import Outfit, outfits
 from cmd_daemon.store import Store, StoreError
+from cmd_daemon.store.portable import export
 
 if TYPE_CHECKING:
     from cmd_daemon.observe.traces import Traces
@@ -63,7 +64,35 @@ class Daemon:
     server: Server
     host: DaemonHost
     store: Store
+    fitted: dict[str, Outfit]
     listening: bool = False
+
+    async def reload(self, config: Config) -> None:
+        """Take in the facilities of another configuration: those that are new, and those whose section,
+        or a file that it names, has changed. Raises ConfigError; nothing has changed then."""
+        gone = [f"facility.{name}: is gone" for name in self.fitted.keys() - config.facility.keys()]
+        for name, section in config.facility.items():
+            former = self.fitted.get(name)
+            if former is not None:
+                lost = {lane.name for lane in former.lanes} - set(section.drivers.values())
+                gone += [f"facility.{name}.drivers: has no {driver!r} any more" for driver in lost]
+        if gone:
+            raise ConfigError("; ".join([*sorted(gone), "that needs a restart"]))
+        made = outfits(config, self.engine.plugins, self.host, self.fitted)
+        for name, outfit in made.items():
+            old = (self.host.transports.get(name), self.host.agents.get(name))
+            outfit.put(self.host)
+            await self.engine.take_in(outfit.info, outfit.lanes)
+            for each in old:
+                if each is not None:
+                    await each.close()
+            self.fitted[name] = outfit
+        others = [
+            key
+            for key in ("daemon", "plugin", "retention")
+            if getattr(config, key) != getattr(self.config, key)
+        ]
+        log.info("the configuration is reloaded", facilities=sorted(made), needs_restart=others)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stand by while another daemon leads; then recover, serve, and run until `stop` is set or a
@@ -125,7 +154,7 @@ class Daemon:
         systemd.notify(status="recovering", extend_timeout_usec=600_000_000)
         leading = asyncio.create_task(self.store.keep_lead(), name="lead")
         running = asyncio.create_task(self._recovered(), name="engine")
-        pruning = asyncio.create_task(self._prune(), name="prune")
+        pruning = asyncio.create_task(self._forget(), name="forget")
         try:
             await asyncio.wait({running, leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for task in (leading, running):
@@ -160,6 +189,20 @@ class Daemon:
         systemd.notify(ready=1, status=f"{len(engine.view.campaigns)} campaigns")
         await engine.run()
 
+    async def _forget(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._prune())
+            if (kept := self.config.retention) is not None:
+                retention = Retention(
+                    self.store,
+                    partial(export, self.store.reading),
+                    self.engine.clock,
+                    self.engine.ask,
+                    kept.after_days,
+                    kept.directory,
+                )
+                tasks.create_task(retention.run())
+
     async def _prune(self) -> None:
         """Forget the answers to requests that nobody repeats any more."""
         while True:
@@ -188,62 +231,6 @@ def _raise_first(running: "asyncio.Task[None]") -> None:
         error = error.exceptions[0]
     if error is not None:
         raise error
-
-
-def _lanes(
-    config: Config, plugins: Plugins, infos: Mapping[str, FacilityInfo], host: DaemonHost
-) -> list[Lane]:
-    """One lane for each driver a facility names. Raises ConfigError."""
-    lanes: list[Lane] = []
-    problems: list[str] = []
-    for name, section in config.facility.items():
-        for driver in dict.fromkeys(section.drivers.values()):
-            factory = plugins.drivers.get(driver)
-            if factory is None:
-                known = ", ".join(sorted(plugins.drivers)) or "none"
-                problems.append(
-                    f"facility.{name}.drivers: no plugin brings driver {driver!r}; known: {known}"
-                )
-                continue
-            unserved = [
-                k for k, d in section.drivers.items() if d == driver and k not in factory.kinds
-            ]
-            if unserved:
-                problems.append(
-                    f"facility.{name}.drivers: driver {driver!r} does not do {', '.join(unserved)} jobs"
-                )
-            try:
-                settings = factory.settings.model_validate(section.settings.get(driver, {}))
-                made = factory.create(infos[name], settings, host)
-            except (ValidationError, ValueError, TypeError) as error:
-                problems.append(f"facility.{name}.settings.{driver}: {error}")
-                continue
-            limit = section.lanes.get(driver, section.slots)
-            lanes.append(Lane(name, driver, made, limit, fixed=driver in section.lanes))
-        transport = plugins.transports.get(section.transport)
-        if transport is not None:
-            try:
-                host.transports[name] = transport.create(infos[name], host)
-            except (DriverError, ValueError, TypeError) as error:
-                problems.append(f"facility.{name}.settings.{section.transport}: {error}")
-        elif "transport" in section.model_fields_set:
-            known = ", ".join(sorted(plugins.transports)) or "none"
-            problems.append(
-                f"facility.{name}.transport: no plugin brings transport {section.transport!r}; "
-                f"known: {known}"
-            )
-        if section.agent:
-            agent = plugins.agents.get(section.agent)
-            if agent is None:
-                known = ", ".join(sorted(plugins.agents)) or "none"
-                problems.append(
-                    f"facility.{name}.agent: no plugin brings agent {section.agent!r}; known: {known}"
-                )
-                continue
-            host.agents[name] = agent.create(infos[name], host)
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return lanes
 
 
 def _entrances(config: Config) -> tuple[Door, dict[str, grpc.ServerCredentials]]:
@@ -291,11 +278,11 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
     infos = {name: each.info(name) for name, each in config.facility.items()}
     plugins = Plugins.load(section.plugins, config.plugin)
     host = DaemonHost(section.state_dir, clock, infos)
-    lanes = _lanes(config, plugins, infos, host)
-    for transport in host.transports.values():
-        stack.push_async_callback(transport.close)
-    for agent in host.agents.values():
-        stack.push_async_callback(agent.close)
+    fitted = outfits(config, plugins, host)
+    for outfit in fitted.values():
+        outfit.put(host)
+    stack.push_async_callback(host.close)
+    lanes = [lane for outfit in fitted.values() for lane in outfit.lanes]
     store = await Store.open(
         section.database_url,
         clock=clock.now,
@@ -304,14 +291,13 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
     )
     stack.push_async_callback(store.close)
     store.on_commit_point = failpoint
-    for lane in lanes:
-        stack.push_async_callback(lane.driver.stop)
     traces = _traces(config)
     if traces is not None:
         stack.push_async_callback(asyncio.to_thread, traces.close)
     engine = Engine(
         store, clock, plugins, infos, host, lanes, section.probe_s, section.command_s, traces
     )
+    stack.push_async_callback(_stop_drivers, engine)
     host.on_wake = engine.wake
 
     async def owner_of(name: str) -> str | None:
@@ -345,20 +331,48 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
         served, thread = start_http_server(int(port), address or "127.0.0.1", metrics.registry)
         stack.callback(thread.join)
         stack.callback(served.shutdown)
-    return Daemon(config, engine, server, host, store)
+    return Daemon(config, engine, server, host, store, fitted)
 
 
-async def serve(config: Config) -> None:
-    """Build and run a daemon until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
+async def _stop_drivers(engine: Engine) -> None:
+    async with AsyncExitStack() as stack:
+        for lane in engine.lanes.lanes.values():
+            stack.push_async_callback(lane.driver.stop)
+
+
+async def serve(config: Config, source: Path) -> None:
+    """Build and run a daemon until SIGTERM or SIGINT. At SIGHUP the configuration's file
+    `source` is read again."""
+    stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
     async with AsyncExitStack() as stack:
         daemon = await build(config, stack)
         signal.signal(signal.SIGCONT, lambda *_: _woken(daemon.store))
         stack.callback(signal.signal, signal.SIGCONT, signal.SIG_DFL)
-        await daemon.run(stop)
+        reloading = asyncio.create_task(_reload(daemon, source, reload), name="reload")
+        try:
+            await daemon.run(stop)
+        finally:
+            reloading.cancel()
+
+
+async def _reload(daemon: Daemon, source: Path, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        try:
+            await daemon.reload(read_config(source))
+        except ConfigError as error:
+            log.error(
+                "the configuration is not reloaded, nothing has changed",
+                file=str(source),
+                problem=str(error),
+            )
+        except Exception:
+            log.exception("the configuration could not be reloaded")
 
 
 def _woken(store: Store) -> None:

@@ -18,6 +18,7 @@ NAMES = (
     "before-answer",
     "before-control",
     "after-control",
+    "after-chunk",
 )
 
 

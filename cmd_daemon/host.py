@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from cmd_daemon.engine.clock import Clock
@@ -23,6 +24,14 @@ class DaemonHost:
         self.agents: dict[str, ManagedAgent] = {}
         self.transports: dict[str, Transport] = {}
         self.on_wake: Callable[[str, str], None] | None = None
+
+    async def close(self) -> None:
+        """End all agents, then all transports."""
+        async with AsyncExitStack() as stack:
+            for transport in self.transports.values():
+                stack.push_async_callback(transport.close)
+            for agent in self.agents.values():
+                stack.push_async_callback(agent.close)
 
     @property
     def state_dir(self) -> Path:

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
 from history import all_events, check_counters, check_unbroken
 
 from cm_client import Client
+from cmd_daemon.__main__ import main
 from cmd_daemon.kernel.records import Record
 from cmd_daemon.store import Store
 
@@ -84,6 +86,8 @@ class DaemonProcess:
     `database` is a URL; without one the database is an SQLite file. `name` tells daemons of one home apart.
     """
 
+    program: tuple[str, ...] = ("-m", "cmd_daemon")
+
     def __init__(self, root: Path, slots: int = 4, database: str = "", name: str = "cmd") -> None:
         self.root = root
         self.socket = root / f"{name}.sock"
@@ -95,11 +99,15 @@ class DaemonProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self._log = root / f"{name}.log"
 
+    def add(self, text: str) -> None:
+        """Add a section to its configuration."""
+        self.config.write_text(f"{self.config.read_text()}\n{text}")
+
     def start(self, failpoint: str = "", ready: bool = True) -> None:
         """Start it; with `ready` wait until it serves. `failpoint` is for CMD_FAILPOINT."""
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cmd_daemon", "run", "-c", str(self.config)],
+                [sys.executable, *self.program, "run", "-c", str(self.config)],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "CMD_FAILPOINT": failpoint},
@@ -143,6 +151,12 @@ class DaemonProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(DEADLINE_S)
+
+    def command(self, *words: str, code: int = 0) -> str:
+        """Run a command of `cmd-daemon` with its configuration; what it printed."""
+        done = CliRunner().invoke(main, [words[0], "-c", str(self.config), *words[1:]])
+        assert done.exit_code == code, done.output
+        return done.output
 
     def client(self) -> Client:
         """A new client."""

@@ -2,14 +2,13 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from cmd_daemon.engine.answers import words
 from cmd_daemon.engine.calls import Call, Calls
 from cmd_daemon.engine.clock import Clock
-from cmd_daemon.engine.containment import contained
 from cmd_daemon.engine.controls import Controls, commands_of
 from cmd_daemon.engine.facilities import LiveFacilities
 from cmd_daemon.engine.feed import Feed
@@ -19,6 +18,7 @@ from cmd_daemon.engine.lanes import Lane, Lanes
 from cmd_daemon.engine.nexus import entries_of, log_nexus
 from cmd_daemon.engine.notices import Notices
 from cmd_daemon.engine.observers import Observers
+from cmd_daemon.engine.opening import Opening
 from cmd_daemon.engine.placing import Placing
 from cmd_daemon.engine.polling import Polling
 from cmd_daemon.engine.scheduling import Scheduling
@@ -28,9 +28,10 @@ from cmd_daemon.engine.timers import Timers
 from cmd_daemon.engine.tracing import Tracing
 from cmd_daemon.engine.writer import Pending, Writer
 from cmd_daemon.hooks.manager import Plugins
-from cmd_daemon.hooks.ports import DriverError, FacilityInfo, Host, Verb
+from cmd_daemon.hooks.ports import FacilityInfo, Host, Verb
 from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.decide import decide
+from cmd_daemon.kernel.decided import around
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.draft import Refused
 from cmd_daemon.kernel.records import AuditRow, RequestRow
@@ -43,9 +44,6 @@ log = structlog.get_logger()
 
 SLICE = 256
 """Events decided before other tasks get a turn."""
-
-START_S = 120.0
-"""Seconds a driver may take to start; then it is started again."""
 
 REMEMBERED = 500
 """Requests whose answers are at hand: one that is repeated may have missed them in the store."""
@@ -99,6 +97,7 @@ class Engine:
     timers: Timers = field(init=False)
     calls: Calls = field(init=False)
     polling: Polling = field(init=False)
+    opening: Opening = field(init=False)
     splitting: Splitting = field(init=False)
     placing: Placing = field(init=False)
     observers: Observers = field(init=False)
@@ -148,6 +147,7 @@ class Engine:
             Controls(self.view, self.journal, self.clock, self.post).make,
         )
         self.polling = Polling(self.view, self.clock, self.post, self.decided)
+        self.opening = Opening(self.lanes, self.calls, self.polling, self.clock, self._arrived.set)
         self.splitting = Splitting(
             self.view,
             self.plugins,
@@ -306,10 +306,7 @@ class Engine:
         if not self.recovered:
             await self.recover()
         async with asyncio.TaskGroup() as tasks:
-            for lane in self.lanes_made:
-                for serve in self.calls.open(lane):
-                    tasks.create_task(serve)  # type: ignore[arg-type]
-                tasks.create_task(self._start_lane(lane))
+            self.opening.begin(tasks)
             tasks.create_task(self.writer.run())
             tasks.create_task(self.timers.run())
             tasks.create_task(self.placing.run())
@@ -320,43 +317,27 @@ class Engine:
                 tasks.create_task(telling)
             self._pick_up()
             tasks.create_task(self._loop())
-            tasks.create_task(self._watch_breakers())
             tasks.create_task(self.scheduling.run())
             tasks.create_task(self.figures.run())
 
-    async def _start_lane(self, lane: Lane) -> None:
-        """Start a driver, as often as it takes; then observe its attempts."""
-        pause = 1.0
-        while not lane.started:
-            try:
-                await contained(lane.driver.start(), START_S)
-                lane.started = True
-            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-                problem = words(str(error) or type(error).__name__)
-                lane.breaker.fail(self.clock.now(), f"does not start: {problem}")
-                log.error(
-                    "a driver does not start",
-                    facility=lane.facility,
-                    driver=lane.name,
-                    problem=problem,
-                    permanent=isinstance(error, DriverError),
-                )
-                await self.clock.wait(pause)
-                pause = min(pause * 2, 60.0)
-        lane.breaker.succeeded(self.clock.now())
-        self.lanes.touch(lane)
-        self._arrived.set()
-        await self.polling.run(lane)
-
-    async def _watch_breakers(self) -> None:
-        """A lane whose breaker's pause is over gets its try."""
-        while True:
-            await self.clock.wait(1.0)
-            now = self.clock.now()
-            for lane in self.lanes_made:
-                if lane.ready and lane.breaker.state(now) == "half-open":
-                    self.lanes.touch(lane)
-                    self._arrived.set()
+    async def take_in(self, info: FacilityInfo, lanes: Sequence[Lane]) -> None:
+        """A facility is configured anew, or new: its limits hold at once, its lanes get these drivers."""
+        self.facilities.setdefault(info.name, info)
+        for made in lanes:
+            lane = self.lanes.lanes.get((info.name, made.name))
+            if lane is None:
+                self.lanes.add(made)
+                self.opening.open(made)
+                for job in list(self.view.jobs.values()):
+                    if self.lanes.of(job) is made:
+                        self.lanes.note(job)
+            else:
+                lane.limit, lane.fixed = made.limit, made.fixed
+                await self.opening.exchange(lane, made.driver)
+            self.view.commandable[info.name, made.name] = commands_of(made)
+        self.live.configure(info)
+        if kept := self.writer.pending.batch.decided:
+            kept.append(around(self.view))
 
     # --- the loop ----------------------------------------------------------------------------
 
@@ -407,8 +388,9 @@ class Engine:
         if self.writer.problem:
             asked.answer.set_exception(NotAccepting(self.writer.problem))
             return
+        now = self.clock.now()
         try:
-            decision = decide(self.view, asked.event, self.clock.now())
+            decision = decide(self.view, asked.event, now)
         except Refused as refused:
             asked.answer.set_exception(refused)
             return
@@ -416,7 +398,7 @@ class Engine:
             log.exception("an event could not be decided", event=type(asked.event).__name__)
             asked.answer.set_exception(error)
             return
-        self._apply(decision)
+        self._apply(asked.event, now, decision)
         if asked.request is not None:
             self.writer.pending.batch.requests.append(asked.request)
         if asked.audit is not None:
@@ -441,8 +423,9 @@ class Engine:
                         self.sweeps.campaign(campaign.id)
 
     def _decide(self, event: ev.Event) -> None:
+        now = self.clock.now()
         try:
-            decision = decide(self.view, event, self.clock.now())
+            decision = decide(self.view, event, now)
         except Refused as refused:
             log.warning(
                 "an event was refused", cause=refused.event, name=refused.name, why=str(refused)
@@ -453,10 +436,11 @@ class Engine:
             log.exception("an event could not be decided", event=repr(event)[:500])
             return
         if decision:
-            self._apply(decision)
+            self._apply(event, now, decision)
 
-    def _apply(self, decision: Decision) -> None:
+    def _apply(self, event: ev.Event, now: int, decision: Decision) -> None:
         view, pending = self.view, self.writer.pending
+        pending.keep(view, event, now, self._seq, decision)
         expected: dict[int, int] = {}
         for known, changed in (
             (view.campaigns, decision.campaigns),

@@ -76,6 +76,7 @@ class LiveFacilities:
         self._configured = dict(infos)
         self._limits = {key: lane.limit for key, lane in lanes.lanes.items()}
         self._seen: dict[str, dict[str, Seen]] = {name: {} for name in infos}
+        self._tasks: asyncio.TaskGroup | None = None
         self._failing: dict[str, dict[tuple[str, str], tuple[int, str]]] = {n: {} for n in infos}
 
     # --- what others ask ---------------------------------------------------------------------
@@ -198,6 +199,20 @@ class LiveFacilities:
         self._lanes.drain(name, state.drained)
         self._settle(name)
 
+    def configure(self, info: FacilityInfo) -> None:
+        """Take in another configuration of a facility, or a new one; what persons edited holds over it."""
+        name = info.name
+        self._configured[name] = self._infos[name] = info
+        self._limits |= {
+            key: lane.limit for key, lane in self._lanes.lanes.items() if lane.facility == name
+        }
+        if name not in self._seen:
+            self._seen[name], self._failing[name] = {}, {}
+            if self._tasks is not None:
+                self._tasks.create_task(self._watch(name))
+        state = self._view.facilities.get(name)
+        self.note(state or FacilityState(name, False, "", "", 0))
+
     def _settle(self, name: str) -> None:
         """Open or close the facility's lanes."""
         state = self._view.facilities.get(name)
@@ -211,6 +226,7 @@ class LiveFacilities:
         """Look at all facilities, for ever. One task each: a slow one holds up nobody else."""
         if self._plugins.probes:
             async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
                 for name in self._infos:
                     tasks.create_task(self._watch(name))
 

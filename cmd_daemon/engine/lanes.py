@@ -60,7 +60,7 @@ class Lanes:
         self.lanes: dict[tuple[str, str], Lane] = {}
         self.drained: set[str] = set()
         self.closed: set[str] = set()
-        self.queues = Queues(view, infos or {})
+        self.queues = Queues(view, {} if infos is None else infos)
         self._queued: dict[int, Lane] = {}
         self._parked: dict[int, list[int]] = {}
         self._dirty: set[Lane] = set()
@@ -148,8 +148,13 @@ class Lanes:
             self._touch_all(facility)
 
     def configure(self, facility: str) -> None:
-        """The facility's limits have changed."""
+        """The facility's limits or memory classes have changed."""
         self.queues.configure(facility)
+        for lane in self.lanes.values():
+            if lane.facility == facility:
+                for gone in lane.queues.keys() - self.queues.at(facility).keys():
+                    # Each is put into its new line when its turn comes.
+                    lane.queue.extend(lane.queues.pop(gone))
         self._touch_all(facility)
 
     def queues_of(self, facility: str) -> tuple[Queue, ...]:

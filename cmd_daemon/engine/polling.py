@@ -57,7 +57,8 @@ class Polling:
             if not lane.running:
                 await lane.wake.wait()
             lane.wake.clear()
-            await self.look(lane)
+            if lane.started:
+                await self.look(lane)
             await self._clock.wait(BREATH_S)
             waiting = asyncio.ensure_future(self._clock.wait(_pause(lane)))
             woken = asyncio.ensure_future(lane.wake.wait())

@@ -33,6 +33,8 @@ class Queues:
         )
         if queues:
             self._queues[facility] = {queue.name: queue for queue in queues}
+        else:
+            self._queues.pop(facility, None)
 
     def at(self, facility: str) -> Mapping[str, Queue]:
         """The queues of a facility by name, smallest first."""

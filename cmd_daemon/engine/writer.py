@@ -8,8 +8,11 @@ import structlog
 
 from cmd_daemon.engine.clock import Clock
 from cmd_daemon.engine.journal import Journal
-from cmd_daemon.kernel.decision import Batch
+from cmd_daemon.kernel.decided import around, decided
+from cmd_daemon.kernel.decision import Batch, Decision
+from cmd_daemon.kernel.events import Event
 from cmd_daemon.kernel.records import AuditRow, Effect
+from cmd_daemon.kernel.view import View
 from cmd_daemon.observe import metrics
 from cmd_daemon.store.errors import StoreUnavailable
 
@@ -30,6 +33,14 @@ class Pending:
 
     def __bool__(self) -> bool:
         return bool(self.batch or self.answers or self.recalls)
+
+    def keep(self, view: View, event: Event, at: int, seq: int, decision: Decision) -> None:
+        """Take note of the event that a decision, which is not applied yet, was made on."""
+        kept = decided(view, event, at, seq, decision) if decision else None
+        if kept is not None:
+            if not self.batch.decided:
+                self.batch.decided.append(around(view))
+            self.batch.decided.append(kept)
 
 
 class Writer:

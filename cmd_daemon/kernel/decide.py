@@ -40,6 +40,7 @@ HANDLERS: dict[type[ev.Event], Callable[[Draft, Any], None]] = {
     ev.CampaignResumed: on_campaign.resumed,
     ev.CampaignCancelled: on_campaign.cancelled,
     ev.CampaignArchived: on_campaign.archived,
+    ev.CampaignRemoved: on_campaign.removed,
     ev.GroupsSwept: on_campaign.swept,
     ev.StepSplit: on_step.split,
     ev.SplitFailed: on_step.split_failed,

@@ -1,6 +1,7 @@
 """What `decide` answers, and how several answers become one commit."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cmd_daemon.kernel.entities import Campaign, Entity, Group, Job, Step
 from cmd_daemon.kernel.records import (
@@ -15,6 +16,9 @@ from cmd_daemon.kernel.records import (
     Schedule,
     ScheduleRun,
 )
+
+if TYPE_CHECKING:
+    from cmd_daemon.kernel.decided import Around, Decided
 
 
 @dataclass(slots=True)
@@ -83,6 +87,8 @@ class Batch:
     schedule_runs: list[ScheduleRun] = field(default_factory=list)
     requests: list[RequestRow] = field(default_factory=list)
     audits: list[AuditRow] = field(default_factory=list)
+    decided: "list[Around | Decided]" = field(default_factory=list)
+    """The events that all this follows from, in order; never without what follows from them."""
 
     def __bool__(self) -> bool:
         return bool(

@@ -68,6 +68,14 @@ class CampaignArchived(CampaignEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignRemoved(CampaignEvent):
+    """The steps and the history of an archived campaign leave the database: it is whole in this file."""
+
+    campaign: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupsSwept(CampaignEvent):
     """The engine's sweep of a campaign that was cancelled, paused or resumed reached these groups."""
 

@@ -7,7 +7,7 @@ from cmd_daemon.kernel.draft import Draft
 from cmd_daemon.kernel.entities import Campaign, Step
 from cmd_daemon.kernel.on_control import settle_pause
 from cmd_daemon.kernel.on_job import cancel_job
-from cmd_daemon.kernel.records import CampaignFile
+from cmd_daemon.kernel.records import CampaignFile, Record
 from cmd_daemon.kernel.rollup import (
     begin_step,
     drop_jobs,
@@ -203,6 +203,29 @@ def archived(draft: Draft, event: ev.CampaignArchived) -> None:
     if campaign.state not in FINAL_CAMPAIGN:
         raise draft.refuse(campaign, f"It is {_shown(campaign)}; cancel it or let it end first.")
     draft.move_campaign(campaign, CampaignState.ARCHIVED, event.reason)
+
+
+def removed(draft: Draft, event: ev.CampaignRemoved) -> None:
+    """The record of a campaign that leaves the database: the only one of it that stays."""
+    if (campaign := draft.view.campaigns.get(event.campaign_id)) is not None:
+        raise draft.refuse(campaign, f"It is {_shown(campaign)}, not archived.")
+    state = str(CampaignState.ARCHIVED)
+    draft.decision.records.append(
+        Record(
+            "campaign",
+            f"campaigns/{event.campaign}",
+            event.campaign_id,
+            None,
+            None,
+            None,
+            state,
+            state,
+            draft.cause,
+            event.actor,
+            draft.now,
+            f"removed from the database; its history is in {event.file}",
+        )
+    )
 
 
 def _shown(campaign: Campaign) -> str:

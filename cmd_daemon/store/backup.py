@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from cmd_daemon.store.errors import BadUrl, NotADatabase
-from cmd_daemon.store.location import take_lock
+from cmd_daemon.store.location import settle, take_lock
 from cmd_daemon.store.sqlite import path_of, schema_version, translate
 from cmd_daemon.store.store import SQLITE
 
@@ -56,7 +56,7 @@ def restore(url: str, backup: Path) -> Path | None:
                 with contextlib.suppress(FileNotFoundError):
                     Path(f"{place}{ending}").rename(f"{kept}{ending}")
         fresh.rename(place)
-        _settle(place.parent)
+        settle(place.parent)
     finally:
         os.close(lock)
     return kept
@@ -84,9 +84,9 @@ def _copy(source: Path, target: Path) -> None:
             word = writer.execute("PRAGMA quick_check(1)").fetchone()[0]
             if word != "ok":
                 raise NotADatabase(f"{source} is damaged: {word}")
-        _settle(half)
+        settle(half)
         half.rename(target)
-        _settle(target.parent)
+        settle(target.parent)
     except sqlite3.Error as error:
         raise translate(error, source) from error
     except OSError as error:
@@ -102,12 +102,3 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
     finally:
         connection.close()
-
-
-def _settle(path: Path) -> None:
-    """fsync a file or a folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

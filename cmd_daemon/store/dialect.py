@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -52,8 +52,8 @@ class Dialect(Protocol):
         """Write the batch in one transaction, or nothing. Errors as told at `Store.commit`."""
         ...
 
-    async def prune_requests(self, before: int) -> int:
-        """Delete the answers given before `before` (microseconds UTC); how many there were."""
+    async def remove(self, statements: Sequence[str]) -> int:
+        """Delete rows by these statements in one transaction, or nothing; how many rows."""
         ...
 
     async def lead(self) -> None:

@@ -83,18 +83,18 @@ class Loading:
                 # Its cursors live in transactions only, and this shows one moment of all tables.
                 await connection.execution_options(isolation_level="REPEATABLE READ")
             query = select(*columns(campaigns, codec.CAMPAIGN)).where(_live())
-            async for row in _stream(connection, query):
+            async for row in stream(connection, query):
                 loaded.campaigns[row[0]] = codec.campaign_of(row)
             live = select(campaigns.c.id).where(_live())
             query = select(*columns(steps, codec.STEP)).where(steps.c.campaign_id.in_(live))
-            async for row in _stream(connection, query.order_by(steps.c.id)):
+            async for row in stream(connection, query.order_by(steps.c.id)):
                 loaded.steps[row[0]] = codec.step_of(row)
             await _load_groups(connection, loaded)
-            async for row in _stream(connection, select(*columns(effects, codec.EFFECT))):
+            async for row in stream(connection, select(*columns(effects, codec.EFFECT))):
                 loaded.effects[row[0]] = codec.effect_of(row)
-            async for row in _stream(connection, select(*columns(facilities, codec.FACILITY))):
+            async for row in stream(connection, select(*columns(facilities, codec.FACILITY))):
                 loaded.facilities[row[0]] = codec.facility_of(row)
-            async for row in _stream(connection, select(*columns(schedules, codec.SCHEDULE))):
+            async for row in stream(connection, select(*columns(schedules, codec.SCHEDULE))):
                 loaded.schedules[row[0]] = codec.schedule_of(row)
             highest = 0
             for table in (campaigns, steps, groups, jobs):
@@ -111,7 +111,7 @@ async def _load_groups(connection: AsyncConnection, loaded: Loaded) -> None:
     for campaign_id in loaded.campaigns:
         mine = and_(groups.c.campaign_id == campaign_id, _open())
         query = select(*columns(groups, codec.GROUP)).where(mine)
-        async for row in _stream(connection, query):
+        async for row in stream(connection, query):
             loaded.groups[row[0]] = codec.group_of(row)
         query = (
             select(*columns(jobs, codec.JOB))
@@ -119,11 +119,12 @@ async def _load_groups(connection: AsyncConnection, loaded: Loaded) -> None:
             .join(jobs, jobs.c.group_id == groups.c.id)
             .where(mine)
         )
-        async for row in _stream(connection, query):
+        async for row in stream(connection, query):
             loaded.jobs[row[0]] = codec.job_of(row)
 
 
-async def _stream(connection: AsyncConnection, query: Select[Any]) -> AsyncIterator[Sequence[Any]]:
+async def stream(connection: AsyncConnection, query: Select[Any]) -> AsyncIterator[Sequence[Any]]:
+    """The rows of a query, a few thousand in memory at a time."""
     result = await connection.stream(query.execution_options(yield_per=_CHUNK))
     async for rows in result.partitions():
         for row in rows:

@@ -1,4 +1,4 @@
-"""Where a database file may lie, and whose it is: network file systems, and the lock of one process."""
+"""Where a database file may lie, and whose it is: network file systems, the lock of one process, fsync."""
 
 import fcntl
 import os
@@ -91,3 +91,12 @@ def take_lock(path: Path) -> int:
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
+
+
+def settle(path: Path) -> None:
+    """fsync a file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

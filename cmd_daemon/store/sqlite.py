@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -154,7 +154,7 @@ class SQLite:
             thread.shutdown(wait=True)
             os.close(lock)
             raise
-        return cls(path, lock, writer, thread, _open_readers(path), epoch)
+        return cls(path, lock, writer, thread, open_readers(path), epoch)
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -166,12 +166,12 @@ class SQLite:
         """Write the batch in one transaction, or nothing; see `Store.commit`."""
         await self._in_thread(lambda: self._write(batch))
 
-    async def prune_requests(self, before: int) -> int:
-        """Delete the answers given before `before`; how many there were."""
+    async def remove(self, statements: Sequence[str]) -> int:
+        """Delete rows in one transaction; how many."""
 
         def work() -> int:
             with self._transaction() as writer:
-                return writer.execute("DELETE FROM requests WHERE at < ?", (before,)).rowcount
+                return sum(writer.execute(statement).rowcount for statement in statements)
 
         return await self._in_thread(work)
 
@@ -425,7 +425,8 @@ def _settle_schema(writer: sqlite3.Connection, path: Path, migrate: bool) -> Non
     upgrade(f"sqlite:///{path}")
 
 
-def _open_readers(path: Path) -> AsyncEngine:
+def open_readers(path: Path) -> AsyncEngine:
+    """Connections to a database file that cannot write."""
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
         isolation_level="AUTOCOMMIT",

@@ -1,10 +1,12 @@
 """The durable state of the daemon behind one object."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import ModuleType
 
 from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cmd_daemon.kernel.decision import Batch
 from cmd_daemon.store.audit import AuditReading
@@ -15,6 +17,7 @@ from cmd_daemon.store.loading import Loading
 from cmd_daemon.store.nexus import NexusReading
 from cmd_daemon.store.places import Places
 from cmd_daemon.store.reading import Reading
+from cmd_daemon.store.removing import Removing
 from cmd_daemon.store.schedules import ScheduleReading
 from cmd_daemon.store.sqlite import SQLite, path_of
 from cmd_daemon.store.statistics import StatisticsReading
@@ -28,11 +31,12 @@ def described(url: str, password_file: Path | None = None) -> str:
     scheme = url.partition(":")[0]
     if scheme == SQLITE:
         return f"SQLite, {path_of(make_url(url))}"
-    address = _postgres(scheme).address_of(url, password_file)
+    address = postgres_of(scheme).address_of(url, password_file)
     return f"PostgreSQL, {address}, as {address.user or 'PGUSER'}; password {address.secret}"
 
 
-def _postgres(scheme: str) -> ModuleType:
+def postgres_of(scheme: str) -> ModuleType:
+    """The room for PostgreSQL. Raises BadUrl for URLs of another scheme, or if a package is missing."""
     if scheme != POSTGRESQL:
         raise BadUrl(
             f"this daemon has no store for {scheme!r} URLs; write {SQLITE}:///path or "
@@ -56,6 +60,7 @@ class Store(
     AuditReading,
     Loading,
     Places,
+    Removing,
 ):
     """One database, one writer. Reading methods: see `Reading`, `NexusReading`, `StatisticsReading`,
     `CostsReading`, `ScheduleReading` and `AuditReading`; start-up: see `Loading`."""
@@ -88,7 +93,7 @@ class Store(
         scheme = url.partition(":")[0]
         if scheme == SQLITE:
             return cls(await SQLite.open(url, migrate=migrate), clock)
-        dialect = await _postgres(scheme).PostgreSQL.open(
+        dialect = await postgres_of(scheme).PostgreSQL.open(
             url, migrate=migrate, password_file=password_file, standby=standby
         )
         return cls(dialect, clock)
@@ -141,6 +146,10 @@ class Store(
     def on_commit_point(self, hook: CommitPoint | None) -> None:
         self._dialect.on_commit_point = hook
 
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection that cannot write."""
+        return self._reading()
+
     async def commit(self, batch: Batch) -> None:
         """Write the whole batch in one durable transaction, or nothing of it.
 
@@ -154,10 +163,6 @@ class Store(
         nothing was written, and trying again cannot help.
         """
         await self._dialect.write(batch)
-
-    async def prune_requests(self, before: int) -> int:
-        """Forget the answers to requests given before `before` (microseconds UTC); how many."""
-        return await self._dialect.prune_requests(before)
 
     async def check(self, deep: bool = False) -> Health:
         """Whether the database can be read and its disk has room. `deep` looks at every page of an

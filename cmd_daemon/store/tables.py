@@ -42,7 +42,7 @@ from cmd_daemon.kernel.states import (
     StepState,
 )
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """The schema this code writes. A migration that changes the schema counts it up."""
 
 OLDEST_CODE = 2
@@ -320,6 +320,16 @@ events = Table(
 Index("ix_events_campaign", events.c.campaign_id, events.c.seq)
 _index("ix_events_group", events.c.group_id, events.c.seq, where="group_id IS NOT NULL")
 _index("ix_events_above_groups", events.c.campaign_id, events.c.seq, where=ABOVE_GROUPS)
+
+decided = Table(
+    "decided",
+    metadata,
+    Column("id", _BIG, primary_key=True, autoincrement=True),  # the order of the commits
+    _big("first_seq"),
+    _big("last_seq"),
+    Column("data", LargeBinary, nullable=False),
+)
+Index("ix_decided_last", decided.c.last_seq)
 
 effects = Table(
     "effects",

@@ -12,6 +12,7 @@ from cmd_daemon.kernel.decision import Batch
 from cmd_daemon.kernel.entities import Campaign, Entity, Group, Job, Step
 from cmd_daemon.store import codec
 from cmd_daemon.store.codec import Row
+from cmd_daemon.store.decided import DECIDED, packed
 
 
 class Verb(StrEnum):
@@ -154,5 +155,6 @@ def plan(batch: Batch) -> list[Change]:
         Change(insert, "requests", codec.REQUEST, [*map(codec.request_to_row, batch.requests)]),
         Change(insert, "audit", codec.AUDIT, [*map(codec.audit_to_row, batch.audits)]),
         Change(insert, "events", codec.RECORD, [*map(codec.record_to_row, batch.records)]),
+        Change(insert, "decided", DECIDED, [packed(batch.decided)] if batch.decided else []),
     ]
     return [change for change in changes if change.rows]

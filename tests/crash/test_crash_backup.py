@@ -3,22 +3,12 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from crash_proof import GROUPS, proven
 from daemon_process import DaemonProcess, until
-
-from cmd_daemon.__main__ import main
 
 SLOW = "sleep 0.3\\necho $CMD_KEY >> $LEDGER\\n"
 
 pytestmark = pytest.mark.only("sqlite")
-
-
-def command(daemon: DaemonProcess, *words: str, code: int = 0) -> str:
-    """Run a command of `cmd-daemon`; what it printed."""
-    done = CliRunner().invoke(main, [words[0], "-c", str(daemon.config), *words[1:]])
-    assert done.exit_code == code, done.output
-    return done.output
 
 
 def test_a_backup_under_way_is_put_back_and_the_campaign_goes_on(
@@ -28,16 +18,16 @@ def test_a_backup_under_way_is_put_back_and_the_campaign_goes_on(
     daemon.apply(GROUPS, SLOW)
     until(daemon.ledger)
     saved = tmp_path / "saved.db"
-    assert "bytes" in command(daemon, "backup", str(saved))
+    assert "bytes" in daemon.command("backup", str(saved))
     assert saved.stat().st_mode & 0o777 == 0o600
-    assert "there already" in command(daemon, "backup", str(saved), code=1)
+    assert "there already" in daemon.command("backup", str(saved), code=1)
     before = daemon.ledger().total()
     until(lambda: daemon.ledger().total() > before or daemon.state() == "ACCEPTED")
-    assert "works on the database" in command(daemon, "restore", str(saved), code=1)
+    assert "works on the database" in daemon.command("restore", str(saved), code=1)
     daemon.kill()
     database = Path(daemon.database.partition("///")[2])
     database.write_bytes(b"lost")
-    assert "what was there is" in command(daemon, "restore", str(saved))
+    assert "what was there is" in daemon.command("restore", str(saved))
     daemon.start()
     until(lambda: daemon.state() == "ACCEPTED", f"ACCEPTED; log:\n{daemon.log()[-3000:]}")
     assert daemon.stop() == 0
@@ -53,7 +43,7 @@ def test_what_is_no_backup_is_refused_and_changes_nothing(
     whole = database.read_bytes()
     for content in (b"", b"no database at all" * 100, whole[: len(whole) // 2]):
         (tmp_path / "bad").write_bytes(content)
-        command(daemon, "restore", str(tmp_path / "bad"), code=1)
-    assert "no backup" in command(daemon, "restore", str(tmp_path / "nowhere"), code=1)
+        daemon.command("restore", str(tmp_path / "bad"), code=1)
+    assert "no backup" in daemon.command("restore", str(tmp_path / "nowhere"), code=1)
     assert database.read_bytes() == whole
     assert not list(tmp_path.glob("cmd.db.*[0-9]"))

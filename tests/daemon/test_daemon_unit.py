@@ -61,4 +61,5 @@ def test_the_unit_agrees_with_the_defaults_of_the_configuration() -> None:
     assert plain.state_dir == Path("/var/lib") / service["StateDirectory"]
     assert plain.socket.parent == Path("/run") / service["RuntimeDirectory"]
     assert service["Type"] == "notify"
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert service["KillMode"] == "process", "jobs of the driver local must outlive the daemon"

@@ -1,7 +1,6 @@
 """The migrated schema is the one the code thinks it has; rows and classes fit together."""
 
 import asyncio
-import sqlite3
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from cmd_daemon.kernel.policy import StepPolicy
 from cmd_daemon.store import Store, codec, tables
 from cmd_daemon.store.migrations import configuration, upgrade
-from cmd_daemon.testing.store_contract import NOW, POLICY, campaign, effect, group, job, step
+from cmd_daemon.testing.store_contract import POLICY
 
 
 def described(url: str) -> dict[str, Any]:
@@ -99,38 +98,6 @@ def test_one_chain_one_head(tmp_path: Path):
     assert scripts.get_heads() == [f"{tables.SCHEMA_VERSION:04d}"]
     upgrade(f"sqlite:///{tmp_path}/x.db")
     upgrade(f"sqlite:///{tmp_path}/x.db")  # nothing to do the second time
-
-
-async def test_rows_of_the_first_schema_are_read_as_they_were(tmp_path: Path):
-    """A campaign that ran under the daemon before: nothing of it was commanded."""
-    file = tmp_path / "old.db"
-    upgrade(f"sqlite:///{file}", "0001")
-    entities = (campaign(in_flight=1), step(), group(0), job(0, cancelling=True, reason="x"))
-    old = effect("c0/s1/g0/process#1:submit")
-    with sqlite3.connect(file) as connection:
-        for table, names, row in (
-            ("campaigns", codec.CAMPAIGN, codec.campaign_to_row(entities[0])),
-            ("steps", codec.STEP, codec.step_to_row(entities[1])),
-            ("groups", codec.GROUP, codec.group_to_row(entities[2])),
-            ("jobs", codec.JOB, codec.job_to_row(entities[3])),
-            ("effects", codec.EFFECT, codec.effect_to_row(old)),
-        ):
-            there = {c[1] for c in connection.execute(f"PRAGMA table_info({table})")}
-            known = [(n, v) for n, v in zip(names, row, strict=True) if n in there]
-            columns = ", ".join(f'"{n}"' for n, _ in known)
-            marks = ", ".join("?" * len(known))
-            connection.execute(
-                f"INSERT INTO {table} ({columns}) VALUES ({marks})", [v for _, v in known]
-            )
-    connection.close()
-    store = await Store.open(f"sqlite+aiosqlite:///{file}", clock=lambda: NOW)
-    try:
-        loaded = await store.load_open()
-    finally:
-        await store.close()
-    found = (loaded.campaigns, loaded.steps, loaded.groups, loaded.jobs)
-    assert tuple(e for rows in found for e in rows.values()) == entities
-    assert loaded.effects == {old.key: old}
 
 
 @pytest.mark.parametrize(

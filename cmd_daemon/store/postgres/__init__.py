@@ -5,6 +5,6 @@ session cannot write, and one that lost the lead finds another epoch and is refu
 """
 
 from cmd_daemon.store.postgres.address import address_of
-from cmd_daemon.store.postgres.dialect import PostgreSQL
+from cmd_daemon.store.postgres.dialect import PostgreSQL, looked_at
 
-__all__ = ["PostgreSQL", "address_of"]
+__all__ = ["PostgreSQL", "address_of", "looked_at"]

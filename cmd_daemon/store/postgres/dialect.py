@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cmd_daemon.kernel.decision import Batch
-from cmd_daemon.store.dialect import CommitPoint, Health, to_its_end
+from cmd_daemon.store.dialect import CommitPoint, Health, ReaderConnection, to_its_end
 from cmd_daemon.store.errors import (
     LostRow,
     RowRefused,
@@ -21,6 +21,7 @@ from cmd_daemon.store.errors import (
 )
 from cmd_daemon.store.postgres.address import SCHEME, Address, address_of
 from cmd_daemon.store.postgres.faults import FAULTS, translate
+from cmd_daemon.store.postgres.schema import settle
 from cmd_daemon.store.postgres.session import BEAT_S, LEASE_S, TAKEOVER_S, Session
 from cmd_daemon.store.postgres.statements import make
 from cmd_daemon.store.writing import Change, Lost, plan
@@ -87,9 +88,9 @@ class PostgreSQL:
         """Write the batch in one transaction, or nothing; see `Store.commit`."""
         await to_its_end(self._write(batch))
 
-    async def prune_requests(self, before: int) -> int:
-        """Delete the answers given before `before`; how many there were."""
-        return await to_its_end(self._prune(before))
+    async def remove(self, statements: Sequence[str]) -> int:
+        """Delete rows in one transaction; how many."""
+        return await to_its_end(self._remove(statements))
 
     async def lead(self) -> None:
         """See `Store.lead`."""
@@ -191,17 +192,17 @@ class PostgreSQL:
             raise RowRefused(f"the transaction ended with {done}")
         session.commits += 1
 
-    async def _prune(self, before: int) -> int:
+    async def _remove(self, statements: Sequence[str]) -> int:
         session = self._session
         async with session.turn:
             connection = await session.begin()
             try:
-                done = await connection.execute("DELETE FROM requests WHERE at < $1", before)
+                done = [await connection.execute(statement) for statement in statements]
                 await self._commit()
             except FAULTS as error:
                 session.drop()
                 raise translate(error, str(session.address)) from error
-        return int(done.rpartition(" ")[2])
+        return sum(int(word.rpartition(" ")[2]) for word in done)
 
     def _point(self, name: str) -> None:
         if self.on_commit_point is not None:
@@ -222,6 +223,31 @@ class PostgreSQL:
             elif there["version"] != expected:
                 lost.append(LostRow(change.table, ident, there["name"], expected, there["version"]))
         return lost
+
+
+@contextlib.asynccontextmanager
+async def looked_at(url: str, password_file: Path | None) -> AsyncIterator[ReaderConnection]:
+    """See `looking.looked_at`."""
+    address = address_of(url, password_file)
+    connection = await address.connect({}, READ_S)
+    try:
+        await settle(connection, address, migrate=False)
+    finally:
+        await connection.close()
+    readers = _open_readers(address)
+
+    @contextlib.asynccontextmanager
+    async def reading() -> AsyncIterator[AsyncConnection]:
+        try:
+            async with readers.connect() as reader:
+                yield reader
+        except FAULTS as error:
+            raise translate(error, str(address)) from error
+
+    try:
+        yield reading
+    finally:
+        await readers.dispose()
 
 
 def _open_readers(address: Address) -> AsyncEngine:
