@@ -39,11 +39,12 @@ def _adapter(name: str) -> TypeAdapter[Any]:
     return found
 
 
-def packed(items: Sequence[Around | Decided]) -> Row:
-    """The row of a commit's events, columns as `DECIDED`."""
+def packed(items: Sequence[Around | Decided], last_seq: int) -> Row:
+    """The row of a commit's events, columns as `DECIDED`. `last_seq` is that of the last record in it; 0 if
+    it has none."""
     seqs = [item.seq for item in items if isinstance(item, Decided)]
     text = b"\n".join(map(_written, items))
-    return seqs[0], seqs[-1], zlib.compress(text, LEVEL)
+    return seqs[0], max(seqs[-1], last_seq), zlib.compress(text, LEVEL)
 
 
 def lines_of(data: bytes) -> Iterator[Line]:

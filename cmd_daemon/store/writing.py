@@ -115,6 +115,8 @@ def plan(batch: Batch) -> list[Change]:
         kind = type(changed_entity)
         changed[kind].append((*to_change[kind](changed_entity), update.expected))
 
+    last_seq = batch.records[-1].seq if batch.records else 0
+    decided = [packed(batch.decided, last_seq)] if batch.decided else []
     changes: list[Change] = []
     for kind, form in _FORMS.items():
         # Changes before new rows: a batch may free a name or a slot and take it again.
@@ -155,6 +157,6 @@ def plan(batch: Batch) -> list[Change]:
         Change(insert, "requests", codec.REQUEST, [*map(codec.request_to_row, batch.requests)]),
         Change(insert, "audit", codec.AUDIT, [*map(codec.audit_to_row, batch.audits)]),
         Change(insert, "events", codec.RECORD, [*map(codec.record_to_row, batch.records)]),
-        Change(insert, "decided", DECIDED, [packed(batch.decided)] if batch.decided else []),
+        Change(insert, "decided", DECIDED, decided),
     ]
     return [change for change in changes if change.rows]

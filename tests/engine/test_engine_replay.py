@@ -266,3 +266,53 @@ async def test_events_that_are_left_out_or_added_are_found(house: House, tmp_pat
         with pytest.raises(Diverged, match=why):
             replay(read(rewritten(file, change, tmp_path / f"{number}.gz")))
     assert issubclass(Diverged, StoreError)
+
+
+async def test_what_a_schedule_launched_together_is_replayed_apart(
+    house: House, tmp_path: Path
+) -> None:
+    async with house.running() as engine:
+        await engine.ask(
+            ev.ScheduleApplied(
+                schedule="nightly",
+                owner="me",
+                cron="0 3 * * *",
+                zone="UTC",
+                overlap="allow",
+                text="",
+                template="",
+                template_file="",
+                next_at=house.clock.now() + 86_400_000_000_000,
+            )
+        )
+        launched = tuple(
+            ev.CampaignApplied(
+                campaign_id=None,
+                name=name,
+                owner="me",
+                ticket="",
+                text="",
+                parameters="{}",
+                digest=name,
+                steps={"one": step(3)},
+                start=True,
+            )
+            for name in ("left", "right")
+        )
+        due = house.clock.now()
+        await engine.ask(
+            ev.ScheduleDue(
+                schedule="nightly",
+                expected=None,
+                due_at=due,
+                next_at=None,
+                campaigns=launched,
+                by_hand=True,
+            )
+        )
+        for name in ("left", "right"):
+            await house.reach("ACCEPTED", name)
+        await house.told()
+    for name in ("left", "right"):
+        history = read(await exported(house.url, name, tmp_path / f"{name}.gz"))
+        assert replay(history).events == len(history.rows["events"])
