@@ -246,19 +246,6 @@ def _lanes(
     return lanes
 
 
-def _traces(config: Config) -> "Traces | None":
-    """What keeps spans, if there is to be any. Raises ConfigError."""
-    if not config.traces.endpoint:
-        return None
-    try:
-        from cmd_daemon.observe.traces import Traces
-    except ImportError as error:
-        raise ConfigError(
-            f"traces: OpenTelemetry is not installed ({error}): pip install 'cmd-daemon[otel]'"
-        ) from error
-    return Traces(config.traces.endpoint, config.traces.ratio)
-
-
 def _entrances(config: Config) -> tuple[Door, dict[str, grpc.ServerCredentials]]:
     """Who tells callers apart, and the TCP ports with their TLS. Raises ConfigError."""
     try:
@@ -278,6 +265,19 @@ def _entrances(config: Config) -> tuple[Door, dict[str, grpc.ServerCredentials]]
         except BadCertificate as error:
             raise ConfigError(str(error)) from error
     return door, ports
+
+
+def _traces(config: Config) -> "Traces | None":
+    """What keeps spans, if there is to be any. Raises ConfigError."""
+    if not config.traces.endpoint:
+        return None
+    try:
+        from cmd_daemon.observe.traces import Traces
+    except ImportError as error:
+        raise ConfigError(
+            f"traces: OpenTelemetry is not installed ({error}): pip install 'cmd-daemon[otel]'"
+        ) from error
+    return Traces(config.traces.endpoint, config.traces.ratio)
 
 
 async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = None) -> Daemon:
@@ -338,7 +338,7 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
         started_at=clock.now(),
         owners=owners,
     )
-    outer = [Traced(traces)] if traces is not None else []
+    outer = [Traced(traces)] if traces else []
     server = Server(room, gate, config.identity.limits.message, ports, outer)
     if section.metrics:
         address, _, port = section.metrics.rpartition(":")
