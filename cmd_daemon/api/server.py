@@ -68,7 +68,8 @@ class SocketInUse(Exception):
 
 
 class Server:
-    """Serves the API; `stop` ends watches first and lets short calls finish."""
+    """Serves the API; `stop` ends watches first and lets short calls finish. `outer` are further
+    interceptors, around our own."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class Server:
         outer: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
         """`message_bytes` is the largest message taken; `ports` are TCP addresses to listen on, with the
-        credentials of each; `outer` are further interceptors, around our own."""
+        credentials of each."""
         self._ports = ports
         self.gate = gate
         self._server = grpc.aio.server(
