@@ -7,7 +7,7 @@ BIN := .venv/bin
 RUBIN := .venv-rubin
 RUCIO := .venv-rucio
 PIP_FLAGS := --quiet --disable-pip-version-check
-DEPLOYED := postgres ssh web notify sinks panda rucio kafka
+DEPLOYED := postgres ssh web oidc notify sinks otel panda rucio kafka
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help demo demo-rucio demo-panda demo-standby serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-prometheus test-rucio test-panda test-web bench bench-databases bench-rucio proto rubin rucio wheel lock clean

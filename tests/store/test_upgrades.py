@@ -24,7 +24,7 @@ from cmd_daemon.store.migrations import upgrade, upgrade_within
 from cmd_daemon.store.writing import Change, plan
 from cmd_daemon.testing import store_contract as rows
 
-RELEASED = ("0001", "0002", "0003", "0004")
+RELEASED = ("0001", "0002", "0003", "0004", "0005")
 """The schemas of versions that somebody may still run."""
 
 
