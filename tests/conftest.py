@@ -6,6 +6,7 @@ With `-n 2` (pytest-xdist) two processes run them; a room goes to one of them as
 share the repositories and servers that were made for it.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,3 +108,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite+aiosqlite:///{tmp_path}/cmd.db"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def fuzz_examples() -> int:
+    """How many inputs a fuzz test tries: few, unless CMD_FUZZ asks for more (`make fuzz`)."""
+    return int(os.environ.get("CMD_FUZZ", "10"))

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
 from cmd_daemon.api.errors import DETAILS, ApiError
 from cmd_daemon.api.service import Context, actor_of
@@ -51,19 +52,43 @@ class Edge(grpc.aio.ServerInterceptor):
         if handler is None or not method.startswith(OURS):
             return handler
         short = method.rpartition("/")[2]
+        read = _reader(handler.request_deserializer)
         if self._engine.standing_by and short not in OF_A_STANDBY:
             return _refusing(handler, NotAccepting(self._engine.standing_by), short)
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 _streaming(short, handler.unary_stream),
-                handler.request_deserializer,
+                read,
                 handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
             _unary(short, handler.unary_unary),
-            handler.request_deserializer,
+            read,
             handler.response_serializer,
         )
+
+
+def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    """A deserializer that answers with the error instead of raising it: grpc would log its traceback
+    for each call and blame the daemon."""
+
+    def read(raw: bytes) -> Any:
+        try:
+            return deserialize(raw) if deserialize is not None else raw
+        except DecodeError as error:
+            return error
+
+    return read
+
+
+def _checked(request: Any) -> Any:
+    if isinstance(request, DecodeError):
+        raise ApiError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_ARGUMENT",
+            f"The request is no message of this method: {request}",
+        )
+    return request
 
 
 def _refusing(
@@ -80,7 +105,7 @@ def _refusing(
         else grpc.unary_unary_rpc_method_handler
     )
     refusing: grpc.RpcMethodHandler[Any, Any] = wrap(
-        refuse, handler.request_deserializer, handler.response_serializer
+        refuse, _reader(handler.request_deserializer), handler.response_serializer
     )
     return refusing
 
@@ -91,7 +116,7 @@ def _unary(method: str, behaviour: Any) -> Any:
         code = "OK"
         _bind(method, request, context)
         try:
-            return await behaviour(request, context)
+            return await behaviour(_checked(request), context)
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             failed = as_api_error(error, method)
             code = failed.code.name
@@ -107,7 +132,7 @@ def _streaming(method: str, behaviour: Any) -> Any:
         _bind(method, request, context)
         try:
             # Closed here and now, also when the client has gone away.
-            async with aclosing(behaviour(request, context)) as messages:
+            async with aclosing(behaviour(_checked(request), context)) as messages:
                 async for message in messages:
                     yield message
         except Exception as error:  # noqa: BLE001 - every error becomes a status
