@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from services.databases import Server
 from xdist.scheduler import LoadScopeScheduling
 
@@ -54,6 +55,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """The mark of tests that make sense on one kind of database only."""
     config.addinivalue_line("markers", "only(database): the one database this test is about")
+    if wanted := os.environ.get("CMD_FUZZ"):
+        settings.register_profile("fuzz", max_examples=10 * int(wanted))
+        settings.load_profile("fuzz")
     # A shell lets what it runs in the background ignore Ctrl-C, which tests send to what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

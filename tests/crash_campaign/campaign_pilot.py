@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import grpc
 from campaign_site import Site
+
+from cm_client import Client, CmError, NotFound, StateRefused
 from cmd_api.v1.campaign_pb2 import Campaign
 from cmd_api.v1.group_pb2 import Group
 from cmd_api.v1.job_pb2 import Job
 from cmd_api.v1.step_pb2 import Step
-
-from cm_client import Client, CmError, NotFound, StateRefused
 
 CALL_S = 3.0
 WHY = "by the dice"
@@ -97,7 +97,10 @@ class Pilot:
             self._apply,
             self._apply,
             self._pause,
+            self._pause,
             self._resume,
+            self._control,
+            self._control,
             self._unhold,
             self._unhold,
             self._hold,

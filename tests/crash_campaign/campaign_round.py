@@ -22,7 +22,7 @@ from services.databases import Server
 
 from cmd_daemon.daemon import EXIT_OVERSLEPT
 
-PATIENCE_S = 8.0
+PATIENCE_S = 6.0
 """Seconds in which a failpoint must be reached, or the life ends at any moment instead."""
 
 FINISH_S = 150.0

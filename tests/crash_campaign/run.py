@@ -26,7 +26,7 @@ from rich.table import Table
 
 from cmd_daemon.failpoints import NAMES
 
-KILLS_A_ROUND = 25
+KILLS_A_ROUND = 32
 DATABASES = ("sqlite", "postgresql")
 BUILD = Path(__file__).parents[2] / "build"
 
@@ -99,16 +99,16 @@ def main(kills: int, seed: str, database: str, one: str, at_once: int) -> None:
             word = "FAILED" if tally.failures else "proven"
             spent = tally.proven["seconds of rounds"]
             console.print(f"{number}: {tally.kills.total()} kills, {word}, {spent} s")
-    minutes = (time.monotonic() - began) / 60
-    total = sum(tally.kills.total() for tally in tallies.values())
+            minutes = (time.monotonic() - began) / 60
+            total = sum(tally.kills.total() for tally in tallies.values())
+            write(seed, tallies, total / minutes)
     console.print(shown(tallies))
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     console.print(
         f"{total} kills in {minutes:.1f} min, {total / minutes:.0f} a minute; load {load}"
     )
     failures = [failure for tally in tallies.values() for failure in tally.failures]
-    failures += missing(tallies, 3 * len(NAMES))
-    write(seed, tallies, failures, total / minutes)
+    failures += missing(tallies, 6 * len(NAMES))
     for failure in failures:
         console.print(failure, style="red", markup=False, highlight=False)
     if failures:
@@ -116,8 +116,8 @@ def main(kills: int, seed: str, database: str, one: str, at_once: int) -> None:
         sys.exit(1)
 
 
-def write(seed: str, tallies: dict[str, Tally], failures: list[str], rate: float) -> None:
-    """Keep the figures."""
+def write(seed: str, tallies: dict[str, Tally], rate: float) -> None:
+    """Keep the figures so far."""
     figures: dict[str, dict[str, Counter[str]]] = {
         name: {"kills": tally.kills, "troubles": tally.troubles, "proven": tally.proven}
         for name, tally in tallies.items()
@@ -127,7 +127,7 @@ def write(seed: str, tallies: dict[str, Tally], failures: list[str], rate: float
         "seed": seed,
         "kills_per_minute": round(rate, 1),
         "databases": figures,
-        "failures": failures,
+        "failures": [failure for tally in tallies.values() for failure in tally.failures],
     }
     BUILD.mkdir(exist_ok=True)
     (BUILD / "crash.json").write_text(json.dumps(document, indent=1))
