@@ -33,19 +33,27 @@ steps:
     split: {{by: tract, ranges: ["1..{groups}"]}}
     before: [{{script: "{script}"}}]
     pipeline: x.yaml#a
-    params: {{fake: {{run_s: 0.5, lose_answer: true}}}}
+    params: {{fake: {{run_s: 0.5}}}}
     then: [{{script: "{failing}"}}]
-  other:
+  plain:
     split: {{by: tract, ranges: ["1..{groups}"]}}
     pipeline: x.yaml#b
-    params: {{fake: {{run_s: 3.0, refuse: Transient}}}}
+    params: {{fake: {{run_s: 3.0}}}}
+  lost:
+    split: {{by: tract, ranges: ["1..2"]}}
+    pipeline: x.yaml#b
+    params: {{fake: {{run_s: 0.5, lose_answer: true}}}}
+  refused:
+    split: {{by: tract, ranges: ["1..2"]}}
+    pipeline: x.yaml#b
+    params: {{fake: {{run_s: 0.5, refuse: Transient}}}}
   held:
     split: {{by: tract, ranges: ["1..2"]}}
     retry: {{attempts: 1}}
     before: [{{script: "{failing}"}}]
     pipeline: x.yaml#c
   look:
-    after: [one, other]
+    after: [one, plain, lost, refused]
     breakpoint: Look at it.
   last:
     after: [look, held]
@@ -55,6 +63,9 @@ steps:
 SCRIPT = ":\\necho $CMD_KEY >> $LEDGER\\n"
 FAILING = SCRIPT + "case $CMD_KEY in *#1) exit 3;; esac\\n"
 """The first attempt fails, the second one does not."""
+
+WANTED = {"one": GROUPS, "plain": GROUPS, "lost": 2, "refused": 2, "held": 2, "look": 0, "last": 1}
+"""Groups of each step."""
 
 USDF, FAR = "facilities/USDF", "facilities/FAR"
 OVER = (Campaign.STATE_ACCEPTED, Campaign.STATE_CANCELLED, Campaign.STATE_FAILED)

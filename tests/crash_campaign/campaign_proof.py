@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from campaign_pilot import GROUPS
+from campaign_pilot import WANTED
 from campaign_site import Site
 from history import check_unbroken
 
@@ -132,9 +132,8 @@ async def complete(database: str, names: Iterable[str], cancelled: Iterable[str]
                 continue
             assert row.campaign.state == "ACCEPTED", row.campaign
             for step in await store.list_steps(name):
-                wanted = {"one": GROUPS, "other": GROUPS, "held": 2, "look": 0, "last": 1}
                 counts = {state: n for state, n in step.step.group_counts.items() if n}
-                number = wanted[step.step.name]
+                number = WANTED[step.step.name]
                 assert counts == ({"ACCEPTED": number} if number else {}), (name, step.step.name)
     finally:
         await store.close()

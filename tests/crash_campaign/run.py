@@ -26,7 +26,7 @@ from rich.table import Table
 
 from cmd_daemon.failpoints import NAMES
 
-KILLS_A_ROUND = 32
+KILLS_A_ROUND = 25
 DATABASES = ("sqlite", "postgresql")
 BUILD = Path(__file__).parents[2] / "build"
 
