@@ -48,13 +48,10 @@ def lives(seed: str, number: int, troubles: tuple[str, ...] = TROUBLES) -> Itera
     ends = [RANDOM if n % 3 == 2 else points[(n - n // 3) % len(points)] for n in range(number)]
     for point in ends:
         most = 8 if "commit" in point else 3
-        yield Life(
-            point,
-            dice.randint(1, most),
-            dice.uniform(0.05, 1.2),
-            point == RANDOM and dice.random() < 0.3,
-            dice.choice(troubles) if dice.random() < 0.4 else "",
-        )
+        early = point == RANDOM and dice.random() < 0.3
+        # A daemon that does not find its database when it starts ends by itself: no kill.
+        trouble = dice.choice(troubles) if dice.random() < 0.5 and not early else ""
+        yield Life(point, dice.randint(1, most), dice.uniform(0.05, 1.2), early, trouble)
 
 
 @dataclass

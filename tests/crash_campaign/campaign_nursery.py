@@ -93,4 +93,5 @@ def nurse(clock: Path) -> None:
 
 if __name__ == "__main__":
     Plugins.load(list(PLUGINS), {})  # the modules of the plugins are what takes time
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a child may be told before it listens
     nurse(Path(sys.argv[1]))
