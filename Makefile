@@ -10,7 +10,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 DEPLOYED := postgres ssh web oidc notify sinks otel panda rucio kafka
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo demo-rucio demo-panda demo-standby serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-prometheus test-rucio test-panda test-web bench bench-databases bench-rucio proto rubin rucio wheel lock clean
+.PHONY: help demo demo-rucio demo-panda demo-standby serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-prometheus test-rucio test-panda test-web crash soak fuzz bench bench-databases bench-rucio proto rubin rucio wheel lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,15 @@ test-panda: .venv/.dev $(RUBIN)/.stack  ## real BPS submits to the contract serv
 
 test-web: .venv/.dev  ## the dashboard in a headless Chromium of Debian (root installs it, three minutes)
 	$(PYTEST) tests/web/browser_*.py
+
+crash: .venv/.dev  ## kill a daemon 500 times (KILLS=, SEED=) and prove that nothing was lost or done twice
+	$(BIN)/python tests/crash_campaign/run.py $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(ROUND),--round $(ROUND))
+
+soak: .venv/.dev  ## constant load for 20 minutes (LENGTH=) on each database: what must be flat is flat
+	$(BIN)/python tests/soak/run.py $(if $(LENGTH),--minutes $(LENGTH))
+
+fuzz: .venv/.dev  ## the fuzz tests with 300 inputs each instead of 10 (ten minutes)
+	CMD_FUZZ=300 $(PYTEST) --timeout 1800 tests/api/test_api_fuzz.py tests/plugins/test_agent_fuzz.py tests/engine/test_engine_fuzz.py tests/spec/test_fuzz.py
 
 bench: .venv/.dev  ## speed and memory, as a table and in build/bench.json
 	$(BIN)/python tests/bench/run.py

@@ -327,6 +327,8 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
     outer = [Traced(traces)] if traces else []
     server = Server(room, gate, config.identity.limits.message, ports, outer)
     if section.metrics:
+        loop = asyncio.get_running_loop()
+        metrics.tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
         address, _, port = section.metrics.rpartition(":")
         served, thread = start_http_server(int(port), address or "127.0.0.1", metrics.registry)
         stack.callback(thread.join)

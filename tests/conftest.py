@@ -6,11 +6,13 @@ With `-n 2` (pytest-xdist) two processes run them; a room goes to one of them as
 share the repositories and servers that were made for it.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from services.databases import Server
 from xdist.scheduler import LoadScopeScheduling
 
@@ -53,6 +55,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """The mark of tests that make sense on one kind of database only."""
     config.addinivalue_line("markers", "only(database): the one database this test is about")
+    if wanted := os.environ.get("CMD_FUZZ"):
+        settings.register_profile("fuzz", max_examples=10 * int(wanted))
+        settings.load_profile("fuzz")
     # A shell lets what it runs in the background ignore Ctrl-C, which tests send to what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -107,3 +112,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite+aiosqlite:///{tmp_path}/cmd.db"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def fuzz_examples() -> int:
+    """How many inputs a fuzz test tries: few, unless CMD_FUZZ asks for more (`make fuzz`)."""
+    return int(os.environ.get("CMD_FUZZ", "10"))

@@ -129,6 +129,8 @@ class DaemonProcess:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+        # Its socket may answer for a moment more, and would be taken for the next daemon's.
+        until(lambda: not self.serves(), "the end of the socket")
 
     def freeze(self) -> None:
         """SIGSTOP."""

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
 from cmd_daemon.api.errors import DETAILS, ApiError
 from cmd_daemon.api.identity.gate import Gate, check_time
@@ -52,7 +53,7 @@ class Edge(grpc.aio.ServerInterceptor):
         path = handler_call_details.method
         if handler is None or path in OPEN:
             return handler
-        codec = (handler.request_deserializer, handler.response_serializer)
+        codec = (_reader(handler.request_deserializer), handler.response_serializer)
         if handler.stream_stream is not None:
             return grpc.stream_stream_rpc_method_handler(
                 self._streaming(path, handler.stream_stream), *codec
@@ -83,7 +84,7 @@ class Edge(grpc.aio.ServerInterceptor):
                     _bind(method, request, admitted.caller.who)
                     try:
                         self._check_standby(path, method)
-                        return await behaviour(request, context)
+                        return await behaviour(_checked(request), context)
                     except Exception as error:
                         raise as_api_error(error, method) from error
             except Exception as error:  # noqa: BLE001 - every error becomes a status
@@ -105,7 +106,7 @@ class Edge(grpc.aio.ServerInterceptor):
                     _bind(method, request, admitted.caller.who)
                     self._check_standby(path, method)
                     # Closed here and now, also when the client has gone away.
-                    async with aclosing(behaviour(request, context)) as messages:
+                    async with aclosing(behaviour(_checked(request), context)) as messages:
                         async for message in messages:
                             yield message
                             check_time(admitted.caller)
@@ -120,6 +121,29 @@ class Edge(grpc.aio.ServerInterceptor):
 
     def _now(self) -> int:
         return self._engine.clock.now()
+
+
+def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    """A deserializer that answers with the error instead of raising it: grpc would log its traceback
+    for each call and blame the daemon."""
+
+    def read(raw: bytes) -> Any:
+        try:
+            return deserialize(raw) if deserialize is not None else raw
+        except DecodeError as error:
+            return error
+
+    return read
+
+
+def _checked(request: Any) -> Any:
+    if isinstance(request, DecodeError):
+        raise ApiError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_ARGUMENT",
+            f"The request is no message of this method: {request}",
+        )
+    return request
 
 
 def _bind(method: str, request: Any, who: str) -> None:

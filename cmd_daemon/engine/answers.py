@@ -81,6 +81,8 @@ def checked_outcome(given: object) -> Outcome:
         raise Nonsense(f"the error class is {given.error_class!r:.200}")
     if not isinstance(given.quanta, Mapping):
         raise Nonsense(f"the quanta are {given.quanta!r:.200}")
+    if not isinstance(given.failures, Iterable):
+        raise Nonsense(f"the failures are {given.failures!r:.200}")
     extra = dict(given.extra) if isinstance(given.extra, Mapping) else {}
     try:
         keep = len(json.dumps(extra)) <= EXTRA

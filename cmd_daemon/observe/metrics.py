@@ -25,6 +25,7 @@ commit_events = Histogram(
     buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10000),
 )
 inbox_depth = Gauge("cmd_inbox_events", "Events that wait to be decided.", registry=registry)
+tasks = Gauge("cmd_tasks", "Tasks of the daemon's event loop.", registry=registry)
 watchers = Gauge("cmd_watchers", "Open event watches.", registry=registry)
 accepting = Gauge("cmd_accepting", "1 if the store takes writes.", registry=registry)
 accepting.set(1)

@@ -224,7 +224,7 @@ class ButlerAgent:
     def _take(self, life: _Life, line: bytes) -> None:
         try:
             document = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # a line of brackets only nests too deep
             document = None
         if not isinstance(document, dict):
             self._last_words = f"a line that is no answer: {line[:200]!r}"
@@ -234,7 +234,8 @@ class ButlerAgent:
                 life.ready.set_result(document)
             return
         number = document.get("id")
-        future = life.waiting.get(number) if isinstance(number, int) else None
+        # True and 1.0 are equal to 1, and the answer to no call.
+        future = life.waiting.get(number) if type(number) is int else None
         if future is None or future.done():
             return  # the answer to a call whose deadline is past
         life.overruns = 0

@@ -29,6 +29,7 @@ database = "{database}"
 socket = "{socket}"
 plugins = ["facility", "local", "fakes"]
 log_level = "warning"
+metrics = "{metrics}"
 
 [facility.BENCH]
 slots = 1000000
@@ -61,9 +62,10 @@ class DaemonFailed(Exception):
 
 class BenchDaemon:
     """A daemon whose state lives in `directory` (a real disk) until the directory is removed. Its
-    database is an SQLite file there, or a new one of a PostgreSQL server."""
+    database is an SQLite file there, or a new one of a PostgreSQL server. `metrics` is the address of
+    its figures, none if empty."""
 
-    def __init__(self, directory: Path, postgres: Server | None = None) -> None:
+    def __init__(self, directory: Path, postgres: Server | None = None, metrics: str = "") -> None:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         # A socket's path must be short, wherever the bench runs.
@@ -75,7 +77,9 @@ class BenchDaemon:
         self._postgres = postgres
         self._url = postgres.empty() if postgres is not None else str(self.database)
         self._config.write_text(
-            CONFIG.format(state=self.state, socket=self._socket, database=self._url)
+            CONFIG.format(
+                state=self.state, socket=self._socket, database=self._url, metrics=metrics
+            )
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -100,6 +104,14 @@ class BenchDaemon:
             return found
         finally:
             connection.close()
+
+    def database_bytes(self) -> int:
+        """The size of the database, in bytes; of SQLite with its write-ahead log."""
+        if self._postgres is not None:
+            name = self._url.rpartition("/")[2]
+            return int(self._postgres.postgres.sql(f"SELECT pg_database_size('{name}')", name))
+        files = self.database.parent.glob(f"{self.database.name}*")
+        return sum(file.stat().st_size for file in files)
 
     def start(self) -> float:
         """Start it and wait until it is SERVING; the seconds that took. Raises DaemonFailed."""
