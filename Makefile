@@ -10,6 +10,9 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 DEPLOYED := postgres ssh web oidc notify sinks otel panda rucio kafka
 PYTEST := $(BIN)/python -m pytest
 
+# Tests start hundreds of processes, each of which would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo demo-rucio demo-panda demo-standby serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-prometheus test-rucio test-panda test-web crash soak fuzz bench bench-databases bench-rucio proto rubin rucio wheel lock clean
 
 help:  ## this list

@@ -7,9 +7,9 @@ import urllib.request
 from dataclasses import dataclass
 
 from bench_daemon import BenchDaemon, campaign_text
-from cmd_api.v1.campaign_pb2 import Campaign
 
 from cm_client import Client, CmError
+from cmd_api.v1.campaign_pb2 import Campaign
 
 GROUPS = 40
 EVERY_S = 2.0
