@@ -35,13 +35,16 @@ from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.host import DaemonHost
 from cmd_daemon.observe import metrics, systemd
 from cmd_daemon.outfit import Outfit, outfits
-from cmd_daemon.store import Store, StoreError
+from cmd_daemon.store import Store, StoreError, StoreUnreachable
 from cmd_daemon.store.portable import export
 
 if TYPE_CHECKING:
     from cmd_daemon.observe.traces import Traces
 
 log = structlog.get_logger()
+
+AGAIN_S = 2.0
+"""Seconds between two tries to reach the database at the start."""
 
 GRACE_S = 5.0
 """Seconds that calls under way have when the daemon stops."""
@@ -89,7 +92,7 @@ class Daemon:
             self.fitted[name] = outfit
         others = [
             key
-            for key in ("daemon", "plugin", "retention")
+            for key in ("daemon", "plugin", "retention", "listen", "identity", "traces")
             if getattr(config, key) != getattr(self.config, key)
         ]
         log.info("the configuration is reloaded", facilities=sorted(made), needs_restart=others)
@@ -267,10 +270,28 @@ def _traces(config: Config) -> "Traces | None":
     return Traces(config.traces.endpoint, config.traces.ratio)
 
 
+async def _opened(config: Config, clock: Clock) -> Store:
+    """The store, once its database can be reached. Raises StoreError for what waiting cannot mend."""
+    section = config.daemon
+    while True:
+        try:
+            return await Store.open(
+                section.database_url,
+                clock=clock.now,
+                password_file=section.password_file,
+                standby=True,
+            )
+        except StoreUnreachable as error:
+            log.warning("waiting for the database", problem=str(error))
+            systemd.notify(status="waiting for the database", extend_timeout_usec=60_000_000)
+            await asyncio.sleep(AGAIN_S)
+
+
 async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = None) -> Daemon:
     """Open the store, load plugins, make lanes and services; `stack` ends all of it in reverse.
 
-    Raises ConfigError, PluginError or StoreError, each with words for the person who starts it.
+    Waits for a database that cannot be reached. Raises ConfigError, PluginError or StoreError, each with
+    words for the person who starts it.
     """
     clock = clock or SystemClock()
     section = config.daemon
@@ -283,12 +304,7 @@ async def build(config: Config, stack: AsyncExitStack, clock: Clock | None = Non
         outfit.put(host)
     stack.push_async_callback(host.close)
     lanes = [lane for outfit in fitted.values() for lane in outfit.lanes]
-    store = await Store.open(
-        section.database_url,
-        clock=clock.now,
-        password_file=section.password_file,
-        standby=True,
-    )
+    store = await _opened(config, clock)
     stack.push_async_callback(store.close)
     store.on_commit_point = failpoint
     traces = _traces(config)
@@ -351,7 +367,15 @@ async def serve(config: Config, source: Path) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
     async with AsyncExitStack() as stack:
-        daemon = await build(config, stack)
+        building = asyncio.create_task(build(config, stack), name="build")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait({building, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not building.done():
+            building.cancel()
+            await asyncio.wait({building})
+            return
+        daemon = building.result()
         signal.signal(signal.SIGCONT, lambda *_: _woken(daemon.store))
         stack.callback(signal.signal, signal.SIGCONT, signal.SIG_DFL)
         reloading = asyncio.create_task(_reload(daemon, source, reload), name="reload")

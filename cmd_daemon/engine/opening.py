@@ -12,6 +12,7 @@ from cmd_daemon.engine.containment import contained
 from cmd_daemon.engine.lanes import Lane, Lanes
 from cmd_daemon.engine.polling import Polling
 from cmd_daemon.hooks.ports import Driver, DriverError
+from cmd_daemon.kernel.outcome import ErrorClass
 
 log = structlog.get_logger()
 
@@ -80,7 +81,8 @@ class Opening:
                     facility=lane.facility,
                     driver=lane.name,
                     problem=problem,
-                    permanent=isinstance(error, DriverError),
+                    permanent=isinstance(error, DriverError)
+                    and error.error_class is ErrorClass.PERMANENT,
                 )
                 await self._clock.wait(pause)
                 pause = min(pause * 2, 60.0)

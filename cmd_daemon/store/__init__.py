@@ -13,6 +13,7 @@ from cmd_daemon.store.errors import (
     StoreFenced,
     StoreFull,
     StoreUnavailable,
+    StoreUnreachable,
     VersionConflict,
 )
 from cmd_daemon.store.loading import Loaded
@@ -33,6 +34,7 @@ __all__ = [
     "StoreFenced",
     "StoreFull",
     "StoreUnavailable",
+    "StoreUnreachable",
     "VersionConflict",
     "described",
 ]

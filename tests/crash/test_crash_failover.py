@@ -196,6 +196,21 @@ def test_sessions_that_are_ended_again_and_again(
     pair.finished_by(daemon)
 
 
+@pytest.mark.only("postgresql")
+def test_the_database_comes_later_than_the_daemon(tmp_path: Path, own_postgres: Server) -> None:
+    daemon = DaemonProcess(tmp_path, database=own_postgres.fresh())
+    own_postgres.stop()
+    try:
+        daemon.start(ready=False)
+        until(lambda: "waiting for the database" in daemon.log(), "a word about it")
+        assert daemon.stop() == 0, "it can be stopped while it waits"
+        daemon.start(ready=False)
+        own_postgres.start_again()
+        until(lambda: leads(daemon), f"a leader; log:\n{daemon.log()[-3000:]}")
+    finally:
+        daemon.end()
+
+
 @pytest.mark.parametrize("alone", [pytest.param(True, marks=pytest.mark.only("postgresql")), False])
 def test_the_database_is_stopped_and_started_under_way(
     tmp_path: Path, own_postgres: Server, alone: bool
