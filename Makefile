@@ -109,7 +109,7 @@ bench: .venv/.dev  ## speed and memory, as a table and in build/bench.json
 	$(BIN)/python tests/bench/run.py
 
 bench-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## moving files through a real Rucio, against rucio-register, as a table
-	$(BIN)/python tests/bench_rucio/run.py
+	$(BIN)/python tests/bench_rucio/run.py $(if $(FILES),--files $(FILES))
 
 bench-databases: .venv/.dev  ## SQLite against PostgreSQL, transitions a second, as a table
 	$(BIN)/python tests/bench/databases.py

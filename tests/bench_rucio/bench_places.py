@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "rucio")]
 
 from rubin_stack import rubin_python  # noqa: E402

@@ -102,7 +102,7 @@ def met(figure: float, target: str) -> bool:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=1000, help="files moved each way")
+    parser.add_argument("--files", type=int, default=10_000, help="files moved each way")
     parser.add_argument("--rules", type=int, default=500, help="rules that are waited for")
     parser.add_argument(
         "--waiting-s", type=float, default=125.0, help="seconds they are waited for"
