@@ -209,6 +209,7 @@ class Watchful(FakeDriver):
         return await super().control(controls)
 
 
+@pytest.mark.only("sqlite")  # the driver reads the database's file beside the daemon
 async def test_no_command_is_given_before_its_intent_is_committed(house: House) -> None:
     made: list[Watchful] = []
 
