@@ -19,12 +19,10 @@ from pathlib import Path
 
 import campaign_paths  # noqa: F401
 import click
-from campaign_faults import RANDOM, TROUBLES, Tally
+from campaign_faults import POINTS, RANDOM, TROUBLES, Tally
 from campaign_round import play
 from rich.console import Console
 from rich.table import Table
-
-from cmd_daemon.failpoints import NAMES
 
 KILLS_A_ROUND = 25
 DATABASES = ("sqlite", "postgresql")
@@ -45,7 +43,7 @@ def shown(tallies: dict[str, Tally]) -> Table:
     for title, names, counts in (
         (
             "kill -9 at",
-            (*NAMES, RANDOM, "fenced itself when woken"),
+            (*POINTS, RANDOM, "fenced itself when woken"),
             {name: tally.kills for name, tally in tallies.items()},
         ),
         ("troubled by", TROUBLES, {name: tally.troubles for name, tally in tallies.items()}),
@@ -68,7 +66,7 @@ def missing(tallies: dict[str, Tally], least: int) -> list[str]:
         f"{database}: nothing was ever killed at {name}"
         for database, tally in tallies.items()
         if tally.kills.total() >= least
-        for name in NAMES
+        for name in POINTS
         if not tally.kills[name]
     ]
 
@@ -108,7 +106,7 @@ def main(kills: int, seed: str, database: str, one: str, at_once: int) -> None:
         f"{total} kills in {minutes:.1f} min, {total / minutes:.0f} a minute; load {load}"
     )
     failures = [failure for tally in tallies.values() for failure in tally.failures]
-    failures += missing(tallies, 6 * len(NAMES))
+    failures += missing(tallies, 6 * len(POINTS))
     for failure in failures:
         console.print(failure, style="red", markup=False, highlight=False)
     if failures:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaign_faults import RANDOM, Life, Tally, lives
+from campaign_faults import ELSEWHERE, POINTS, RANDOM, Life, Tally, lives
 from campaign_proof import commands_alternate, none_lost, none_run_twice
 from run import BUILD, missing, rounds
 
@@ -46,13 +46,15 @@ def test_every_failpoint_of_the_daemon_has_its_name_in_the_list() -> None:
         for name in re.findall(r'(?:failpoint|point)\("([a-z-]+)"\)', file.read_text())
     }
     assert called == set(NAMES)
+    for name, test in ELSEWHERE.items():
+        assert f'"{name}"' in (SOURCES.parent / test).read_text(), f"nobody kills at {name}"
 
 
 def test_all_failpoints_come_and_the_seed_decides() -> None:
-    planned = list(lives("s", 3 * len(NAMES)))
-    assert {life.point for life in planned} == {*NAMES, RANDOM}
-    assert planned == list(lives("s", 3 * len(NAMES)))
-    assert planned != list(lives("t", 3 * len(NAMES)))
+    planned = list(lives("s", 3 * len(POINTS)))
+    assert {life.point for life in planned} == {*POINTS, RANDOM}
+    assert planned == list(lives("s", 3 * len(POINTS)))
+    assert planned != list(lives("t", 3 * len(POINTS)))
     assert Life("after-submit", 2, 0.0, False, "").failpoint == "after-submit:2"
     assert Life(RANDOM, 2, 0.3, False, "").failpoint == ""
 
@@ -66,7 +68,7 @@ def test_rounds_make_up_the_kills() -> None:
 
 def test_a_failpoint_that_was_never_reached_is_a_failure() -> None:
     tally = Tally.empty()
-    tally.kills.update(dict.fromkeys(NAMES, 9))
+    tally.kills.update(dict.fromkeys(POINTS, 9))
     assert not missing({"sqlite": tally}, 21)
     del tally.kills["after-commit"]
     assert missing({"sqlite": tally}, 21) == ["sqlite: nothing was ever killed at after-commit"]
