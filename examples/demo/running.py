@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SKY = Path(__file__).parent / "sky"
@@ -128,14 +129,22 @@ class Client:
         self.address = f"unix:{socket}"
         self._socket = socket
 
-    def run(self, *words: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
-        """One command."""
+    def run(
+        self, *words: str, capture: bool = False, quiet: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """One command. With `quiet` its complaints are not shown."""
         return subprocess.run(
             [BIN / "cm", "--address", self.address, *words],
             check=False,
             text=True,
             stdout=subprocess.PIPE if capture else None,
+            stderr=subprocess.DEVNULL if quiet else None,
         )
+
+    def told(self, *words: str, quiet: bool = False) -> Any:
+        """What a command prints as JSON; None if it fails."""
+        shown = self.run(*words, "--json", capture=True, quiet=quiet)
+        return json.loads(shown.stdout) if shown.returncode == 0 else None
 
     def wait(self) -> None:
         """Return once the daemon answers. Raises DemoFailed."""
@@ -154,10 +163,7 @@ class Client:
 
     def fate(self, campaign: str) -> str:
         """The state of a campaign, "" if there is none."""
-        shown = self.run("list", "--json", capture=True)
-        if shown.returncode != 0:
-            return ""
-        for found in json.loads(shown.stdout):
+        for found in self.told("list") or []:
             if found["name"] == f"campaigns/{campaign}":
                 return str(found["state"]).removeprefix("STATE_")
         return ""

@@ -12,7 +12,6 @@ away twice (`standby_chain.py`); such a run too begins anew.
 """
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -40,10 +39,10 @@ from running import (  # noqa: E402
     socket_in,
 )
 from ssh_server import SshServer  # noqa: E402
+from standby_chain import StandbyOfChain  # noqa: E402
 
 if TYPE_CHECKING:
     from rucio_chain import RucioOfChain
-    from standby_chain import StandbyOfChain
 
 CAMPAIGN = "full-chain"
 COLLECTION = ("--collection", f"DemoCam/runs/{CAMPAIGN}")
@@ -198,7 +197,7 @@ def prepare(
     server: SshServer,
     rucio: "RucioOfChain | None" = None,
     panda: PandaOfChain | None = None,
-    pair: "StandbyOfChain | None" = None,
+    pair: StandbyOfChain | None = None,
 ) -> Client:
     """Everything the daemon needs: the repositories, the configuration, with `rucio`, `panda` and `pair`
     also what these need, running. Returns the client."""
@@ -249,10 +248,7 @@ def watch(client: Client, stay: bool) -> int:
 
 def breakpoints(client: Client) -> list[str]:
     """The breakpoints that wait for a signature, as names for `cm`."""
-    shown = client.run("steps", CAMPAIGN, "--json", capture=True)
-    if shown.returncode != 0:
-        return []
-    steps = json.loads(shown.stdout)
+    steps = client.told("steps", CAMPAIGN) or []
     return [
         "/".join(step["name"].split("/")[1::2]) for step in steps if step["state"] == "STATE_REVIEW"
     ]
@@ -273,7 +269,7 @@ def run(work: Path, given: argparse.Namespace) -> int:
     server = SshServer(work / FAR / "sshd", given.ssh_pause, given.stand_in)
     rucio = rucio_of(work) if given.rucio else None
     panda = PandaOfChain(work) if given.panda else None
-    pair = pair_of(work) if given.standby else None
+    pair = StandbyOfChain(work, CAMPAIGN) if given.standby else None
     daemon = kept_daemon(work) if pair is None else pair
     try:
         client = prepare(work, given.small, server, rucio, panda, pair)
@@ -321,17 +317,6 @@ def rucio_of(work: Path) -> "RucioOfChain":
     except ImportError as error:
         raise DemoFailed(f"{error}: run `make demo-rucio`, which installs all it needs") from error
     return RucioOfChain(work, tuple(RAWS))
-
-
-def pair_of(work: Path) -> "StandbyOfChain":
-    """The PostgreSQL and the two daemons. Raises DemoFailed if no PostgreSQL is installed."""
-    try:
-        from standby_chain import StandbyOfChain  # nor is PostgreSQL
-    except ImportError as error:
-        raise DemoFailed(
-            f"{error}: run `make demo-standby`, which installs all it needs"
-        ) from error
-    return StandbyOfChain(work, CAMPAIGN)
 
 
 def apply(work: Path, client: Client) -> None:

@@ -5,7 +5,6 @@ middle of `coadd` until the other one leads. Whoever was taken away comes back a
 systemd.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from running import BIN, ROOT, Client, DemoFailed, Kept, kept_daemon, say, socket_in
+from running import ROOT, Client, DemoFailed, Kept, kept_daemon, say, socket_in
 
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -37,11 +36,14 @@ class ClientOfPair(Client):
         super().__init__(socket)
         self._pair = pair
 
-    def run(self, *words: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, capture: bool = False, quiet: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         """One command."""
         if words[0] in CHANGING:
-            return Client(self._pair.socket_of(self._pair.leader())).run(*words, capture=capture)
-        return super().run(*words, capture=capture)
+            leader = Client(self._pair.socket_of(self._pair.leader()))
+            return leader.run(*words, capture=capture, quiet=quiet)
+        return super().run(*words, capture=capture, quiet=quiet)
 
 
 class StandbyOfChain:
@@ -82,10 +84,12 @@ class StandbyOfChain:
         return self._sockets[name]
 
     def start(self) -> None:
-        """Start both, and what will take the leader away."""
-        self._daemons = {name: kept_daemon(self._work, name) for name in NAMES}
-        for daemon in self._daemons.values():
-            daemon.start()
+        """Start both, and what will take the leader away. The second one comes once the first has made the
+        schema: a stand-by that has met an older one serves nothing."""
+        for name in NAMES:
+            self._daemons[name] = kept_daemon(self._work, name)
+            self._daemons[name].start()
+            self.leader()
         self._taker.start()
 
     def stop(self) -> None:
@@ -111,10 +115,8 @@ class StandbyOfChain:
         return shown is not None and not shown.get("standby", False)
 
     def _ask(self, name: str, *words: str) -> Any:
-        """What one of them answers, as JSON; None where it does not, which is no news here."""
-        argv = [BIN / "cm", "--address", f"unix:{self._sockets[name]}", *words, "--json"]
-        done = subprocess.run(argv, check=False, capture_output=True, text=True)
-        return json.loads(done.stdout) if done.returncode == 0 else None
+        """What one of them answers; None where it does not, which is no news here."""
+        return Client(self._sockets[name]).told(*words, quiet=True)
 
     def tell(self) -> Client:
         """How the leader was taken away; a client of the one that leads now, for what only a leader
