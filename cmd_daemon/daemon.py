@@ -114,19 +114,20 @@ class Daemon:
             await asyncio.gather(stopping, watching, return_exceptions=True)
 
     async def _stand_by(self, stopping: "asyncio.Task[bool]") -> bool:
-        """Serve reads until this daemon leads; False if it was stopped before."""
+        """Serve reads, as soon as the leader has the schema that this code reads, until this daemon
+        leads; False if it was stopped before."""
         engine, store = self.engine, self.store
         metrics.leading.set(0)
         leading = asyncio.create_task(store.lead(), name="lead")
         tasks: set[asyncio.Task[Any]] = {stopping, leading}
         try:
             self._standing_by()
-            if not store.behind:
-                await self._serve()
-                tasks.add(asyncio.create_task(engine.feed.follow(), name="follow"))
             log.info("standing by", leader=store.leader)
             systemd.notify(ready=1, status=f"stand-by: {store.leader} leads")
             while not leading.done():
+                if len(tasks) == 2 and not store.behind:
+                    await self._serve()
+                    tasks.add(asyncio.create_task(engine.feed.follow(), name="follow"))
                 await asyncio.wait(tasks, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
                 if stopping.done():
                     engine.feed.end()

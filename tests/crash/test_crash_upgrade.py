@@ -58,6 +58,27 @@ def test_a_campaign_outlives_an_upgrade_and_the_way_back(
         new.end()
 
 
+@pytest.mark.only("postgresql")
+def test_a_standby_serves_reads_once_another_one_has_migrated(
+    tmp_path: Path, database_url: str, postgres_server: object
+) -> None:
+    url = postgres_server.empty()  # type: ignore[attr-defined]
+    old = Former(tmp_path, database=url, name="old")
+    pair = [DaemonProcess(tmp_path, database=url, name=name) for name in ("one", "other")]
+    try:
+        old.start()
+        for each in pair:
+            each.start(ready=False)
+            until(lambda each=each: "standing by" in each.log())  # type: ignore[misc]
+            assert not each.serves()
+        assert old.stop() == 0
+        until(lambda: all(each.serves() for each in pair), "both serve")
+        assert sorted("taking over" in each.log() for each in pair) == [False, True]
+    finally:
+        for each in (old, *pair):
+            each.end()
+
+
 def meta(file: str, statement: str) -> list[tuple[int, ...]]:
     """Ask or change the database behind the daemon's back."""
     connection = sqlite3.connect(file)

@@ -167,7 +167,7 @@ class Session:
                 f"another daemon, {self.leader}, works on the database {self.address}. Stop it "
                 "first, or give this daemon a database of its own."
             )
-        self.behind = await schema_version(self._connection, self.address) is None
+        await self._look_behind()
 
     async def lead(self) -> None:
         """Wait until nobody else leads, then lead. Raises StoreError if that can never be."""
@@ -244,12 +244,17 @@ class Session:
         silent = row["state"] not in ("active", None) and (row["silent_s"] or 0.0) > TAKEOVER_S
         return Holder(row["pid"], name, silent)
 
+    async def _look_behind(self) -> None:
+        self.behind = await schema_version(self._connection, self.address) is None
+
     async def _succeed(self) -> bool:
         """Lead if the lead is free, or its holder is silent for too long."""
         holder = await self._holder()
         if holder is not None:
             self.leader = holder.name
             if not holder.frozen:
+                if self.behind:  # the leader may have migrated
+                    await self._look_behind()
                 return False
             await self._ask(
                 self._connection.fetchval("SELECT pg_terminate_backend($1, 2000)", holder.pid)
