@@ -74,8 +74,8 @@ test: check $(RUBIN)/.stack  ## everything that must hold: check and all tests
 test-arc: .venv/.dev  ## scripts through a real A-REX from Debian (root, two minutes)
 	tests/housekeeping/real_arex.sh $(CURDIR)/$(BIN)/python
 
-test-chain: .venv/.dev $(RUBIN)/.stack  ## more faults of the full chain, end to end (four minutes)
-	$(PYTEST) tests/demo/chain_faults.py
+test-chain: .venv/.dev $(RUBIN)/.stack  ## the full chain with every part killed or failing on the way (seven minutes)
+	$(PYTEST) tests/demo/chain_killed.py tests/demo/chain_faults.py
 
 test-postgres: .venv/.dev $(RUBIN)/.stack  ## store, engine and crash tests on PostgreSQL, and the full chain without its leader
 	$(PYTEST) --database postgresql -n 2 --dist loadscope --no-loadscope-reorder tests/store tests/engine tests/schedules tests/crash

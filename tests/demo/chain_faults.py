@@ -1,4 +1,4 @@
-"""More faults of the full chain, end to end; run on demand, because each takes minutes:
+"""Faults of the full chain that a person mends, end to end; run on demand, because each takes minutes:
 
     python -m pytest tests/demo/chain_faults.py
 

@@ -3,12 +3,14 @@
 import json
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from demo_process import Demo
+from demo_process import ROOT, Demo
+from readme import readme_commands
 
 KILLS = 5
 
@@ -17,6 +19,15 @@ KILLS = 5
 def demo_dir(tmp_path: Path) -> Path:
     """The demo's working directory."""
     return tmp_path / "work"
+
+
+def test_readme_names_only_targets_that_exist() -> None:
+    """Each `make` command of the README is a target of the Makefile; the demo target runs the chain."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
+    named = {command.split()[1] for command in readme_commands() if command.startswith("make ")}
+    assert {"demo", "test", "bench"} <= named <= targets
+    assert "examples/full-chain/run.py\n" in makefile
 
 
 @pytest.mark.timeout(600)
