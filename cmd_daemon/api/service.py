@@ -17,8 +17,9 @@ from cmd_daemon.api.identity.owners import Owners
 from cmd_daemon.api.names import Path, parse
 from cmd_daemon.api.reader import Reader
 from cmd_daemon.engine.clock import Clock
-from cmd_daemon.engine.engine import Engine, RequestIdReused
+from cmd_daemon.engine.engine import Engine
 from cmd_daemon.engine.files import known_to
+from cmd_daemon.engine.requests import RequestIdReused
 from cmd_daemon.hooks.manager import Plugins
 from cmd_daemon.hooks.ports import FacilityInfo, Host
 from cmd_daemon.kernel import events as ev

@@ -21,6 +21,7 @@ from cmd_daemon.engine.observers import Observers
 from cmd_daemon.engine.opening import Opening
 from cmd_daemon.engine.placing import Placing
 from cmd_daemon.engine.polling import Polling
+from cmd_daemon.engine.requests import Asked, Requests
 from cmd_daemon.engine.scheduling import Scheduling
 from cmd_daemon.engine.splitting import Splitting
 from cmd_daemon.engine.sweeps import Sweeps
@@ -35,7 +36,7 @@ from cmd_daemon.kernel.decided import around
 from cmd_daemon.kernel.decision import Decision
 from cmd_daemon.kernel.draft import Refused
 from cmd_daemon.kernel.records import AuditRow, RequestRow
-from cmd_daemon.kernel.states import Desired
+from cmd_daemon.kernel.states import CampaignState, Desired
 from cmd_daemon.kernel.view import View, splits
 from cmd_daemon.observe import metrics
 from cmd_daemon.observe.spans import Spans
@@ -45,27 +46,10 @@ log = structlog.get_logger()
 SLICE = 256
 """Events decided before other tasks get a turn."""
 
-REMEMBERED = 500
-"""Requests whose answers are at hand: one that is repeated may have missed them in the store."""
-
-
-class RequestIdReused(Exception):
-    """Another request with the same id is under way or has just been answered."""
-
 
 class NotAccepting(Exception):
     """The store takes no writes, or another daemon leads; the message says why. Nothing of the call
     was done."""
-
-
-@dataclass(slots=True)
-class Asked:
-    """An event with somebody who waits for its commit."""
-
-    event: ev.Event
-    answer: asyncio.Future[Decision]
-    request: RequestRow | None = None
-    audit: AuditRow | None = None
 
 
 @dataclass(slots=True)
@@ -113,7 +97,7 @@ class Engine:
     _taken: int = 0
     _turned: asyncio.Event = field(default_factory=asyncio.Event)
     _seq: int = 0
-    _requests: dict[str, Asked] = field(default_factory=dict)
+    _requests: Requests = field(default_factory=Requests)
 
     def __post_init__(self) -> None:
         self.lanes = Lanes(self.view, self.facilities)
@@ -209,29 +193,16 @@ class Engine:
         """
         if problem := self.standing_by or self.writer.problem:
             raise NotAccepting(problem)
-        if request is not None and (former := self._requests.get(request.request_id)) is not None:
-            known = former.request
-            if known is None or (known.method, known.digest) != (request.method, request.digest):
-                raise RequestIdReused(request.request_id)
+        if request is not None and (former := self._requests.find(request)) is not None:
             return await asyncio.shield(former.answer)
         answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         asked = Asked(event, answer, request, audit)
         if request is not None:
-            self._requests[request.request_id] = asked
-            answer.add_done_callback(lambda _: self._remember(asked, request.request_id))
+            self._requests.begin(request, asked)
+            answer.add_done_callback(lambda _: self._requests.answered(request, self.clock.now()))
         self._inbox.append(asked)
         self._arrived.set()
         return await asyncio.shield(answer)
-
-    def _remember(self, asked: Asked, request_id: str) -> None:
-        """An asked event has its answer: what was not done may be asked again."""
-        if asked.answer.cancelled() or asked.answer.exception() is not None:
-            self._requests.pop(request_id, None)
-        while len(self._requests) > REMEMBERED:
-            oldest = next(iter(self._requests))
-            if not self._requests[oldest].answer.done():
-                return
-            del self._requests[oldest]
 
     def wake(self, facility: str, driver: str) -> None:
         """A driver's hint that something changed outside. Loop thread only."""
@@ -474,6 +445,10 @@ class Engine:
             if job.due_at is not None:
                 self.timers.note(job)
             self.lanes.note(job)
+        for campaign in decision.campaigns.values():
+            if campaign.state is CampaignState.ARCHIVED:
+                self.placing.forget(campaign.id)
+                self.lanes.forget(campaign.id)
 
     def _resume(self, campaign_id: int) -> None:
         self.sweeps.outside((campaign_id,))

@@ -131,6 +131,11 @@ class Lanes:
             if job is not None:
                 self.note(job)
 
+    def forget(self, campaign_id: int) -> None:
+        """The campaign is archived: none of its jobs waits any more."""
+        for ident in self._parked.pop(campaign_id, ()):
+            self._queued.pop(ident, None)
+
     def drain(self, facility: str, drained: bool) -> None:
         """A facility begins no groups, or (`drained` False) begins some again."""
         if drained:

@@ -110,6 +110,11 @@ class Placing:
             if row.state == "SUCCEEDED":
                 self._pace.count(row.facility, self._clock.now())
 
+    def forget(self, campaign_id: int) -> None:
+        """The campaign is archived: no group of it will ever be asked about again."""
+        self._where.forget(campaign_id)
+        self._parked.pop(campaign_id, None)
+
     def facility_views(self, campaigns: Collection[int]) -> list[FacilityView]:
         """All facilities at this moment; `placed` counts the groups of these campaigns."""
         return self._questions.facility_views(campaigns)

@@ -64,6 +64,11 @@ class Regions:
             self.of[campaign_id] = found.regions
         return found
 
+    def forget(self, campaign_id: int) -> None:
+        """Let go of what is known of a campaign; its groups have come to their end."""
+        self._places.pop(campaign_id, None)
+        self.of.pop(campaign_id, None)
+
     def note(self, group: Group) -> None:
         """Take in a group that has changed."""
         ident, facility = group.id, group.facility

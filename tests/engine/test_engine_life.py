@@ -8,7 +8,7 @@ from engine_house import HERE, THERE, House, refused, step, until
 
 from cmd_daemon.engine import feed as feeds
 from cmd_daemon.engine import splitting
-from cmd_daemon.engine.engine import RequestIdReused
+from cmd_daemon.engine.requests import RequestIdReused
 from cmd_daemon.hooks import ErrorClass
 from cmd_daemon.kernel import events as ev
 from cmd_daemon.kernel.draft import Refused
