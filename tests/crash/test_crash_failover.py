@@ -5,6 +5,7 @@ is marked for PostgreSQL only runs with the other crash tests there: `make test-
 """
 
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,22 @@ def test_a_watch_at_the_standby_goes_on_when_it_takes_over(pair: Pair) -> None:
                 break
     assert seen == list(range(1, len(seen) + 1))
     pair.finished_by(pair.second)
+
+
+@pytest.mark.only("postgresql")
+def test_a_standby_reads_its_configuration_again_and_leads_with_it(pair: Pair) -> None:
+    pair.start()
+    pair.applied()
+    standby = pair.second
+    standby.config.write_text(standby.config.read_text().replace("slots = 4", "slots = 7"))
+    assert standby.process is not None
+    standby.process.send_signal(signal.SIGHUP)
+    until(lambda: "the configuration is reloaded" in standby.log())
+    pair.first.kill()
+    until(lambda: leads(standby), f"another leader; log:\n{standby.log()[-3000:]}")
+    with standby.client() as client:
+        assert client.get_facility("facilities/USDF").slots == 7
+    pair.finished_by(standby)
 
 
 def test_the_leader_is_killed(pair: Pair) -> None:
