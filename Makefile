@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 # Tests start hundreds of processes, each of which would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-rucio demo-panda demo-standby serve demo-small test check test-arc test-chain test-chain-rucio test-postgres test-prometheus test-rucio test-panda test-web crash soak fuzz bench bench-databases bench-rucio proto rubin rucio wheel lock clean
+.PHONY: help demo demo-rucio demo-panda demo-standby serve demo-small test check test-arc test-chain test-chain-rucio test-deployment test-postgres test-prometheus test-rucio test-panda test-web crash soak fuzz bench bench-databases bench-rucio proto rubin rucio wheel lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ test-chain: .venv/.dev $(RUBIN)/.stack  ## the full chain with every part killed
 test-postgres: .venv/.dev $(RUBIN)/.stack  ## store, engine and crash tests on PostgreSQL, and the full chain without its leader
 	$(PYTEST) --database postgresql -n 2 --dist loadscope --no-loadscope-reorder tests/store tests/engine tests/schedules tests/crash
 	$(PYTEST) tests/demo/chain_standby.py
+
+test-deployment: .venv/.dev  ## the deployment guide on a fresh Debian under systemd, in a container (root, five minutes)
+	$(PYTEST) tests/deployment/guide_followed.py
 
 test-prometheus: .venv/.dev  ## alert rules in a real Prometheus from Debian, before a real daemon
 	$(PYTEST) tests/prometheus

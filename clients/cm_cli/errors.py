@@ -29,6 +29,7 @@ from cm_client import (
     NotAuthenticated,
     NotFound,
     PermissionDenied,
+    SocketForbidden,
     StateRefused,
 )
 
@@ -47,6 +48,7 @@ _ADVICE: tuple[tuple[type[CmError], str], ...] = (
     (PermissionDenied, "Who you are to the daemon, and what you may do: cm whoami"),
     (LimitReached, "Fewer at a time: end a cm watch, cm top or cm logs --follow of yours."),
     (HistoryGone, "Start again from now on, without the resume token."),
+    (SocketForbidden, "Ask for a place in that group, then log in again."),
     (
         DaemonUnavailable,
         "Is cmd-daemon running? Another address: --address unix:/path/cmd.sock, or CM_ADDRESS.",

@@ -5,6 +5,7 @@ reason, or from the gRPC status code where the daemon could not say anything.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 import grpc
@@ -81,6 +82,10 @@ class NotAccepting(CmError):
 
 class DaemonUnavailable(CmError):
     """No daemon answered at the address, or the connection broke."""
+
+
+class SocketForbidden(DaemonUnavailable):
+    """This account may not open the daemon's socket."""
 
 
 class DeadlineExceeded(CmError):
@@ -161,12 +166,23 @@ def error_of(failure: grpc.RpcError, address: str) -> CmError:
     if kind is DaemonUnavailable:
         cause = message.rpartition("error: ")[2]  # of gRPC's chain of causes the innermost
         message = f"No daemon answers at {address} ({cause})."
+        if "Permission denied" in cause:
+            kind, message = SocketForbidden, _forbidden(address)
     elif kind is DeadlineExceeded:
         message = f"The daemon at {address} did not answer in time."
     error = kind(message or f"{code.name} without a message", reason, code, metadata)
     if isinstance(error, InvalidCampaignFile):
         error.problems = problems
     return error
+
+
+def _forbidden(address: str) -> str:
+    path = Path(address.removeprefix("unix:"))
+    try:
+        users = f"root, the user {path.owner()!r} and the group {path.group()!r}"
+    except (OSError, KeyError):
+        users = "its owner and its group"
+    return f"Your account may not open the daemon's socket {path}: it is for {users}."
 
 
 def connection_lost(error: CmError) -> bool:

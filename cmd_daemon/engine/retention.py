@@ -16,6 +16,9 @@ from cmd_daemon.kernel.entities import Campaign
 log = structlog.get_logger()
 
 LOOK_S = 3600.0
+LOOK_LEAST_S = 10.0
+"""Seconds between two looks: a tenth of the time that campaigns are kept, within these bounds."""
+
 REST_S = 0.01
 """Seconds between two chunks at least; otherwise as long as the last one took."""
 
@@ -57,16 +60,17 @@ class Retention:
         self._clock = clock
         self._ask = ask
         self._after = round(after_days * DAY)
+        self._look_s = min(max(self._after / 10e6, LOOK_LEAST_S), LOOK_S)
         self._directory = directory
 
     async def run(self) -> None:
-        """Look every hour, for ever. A failure is logged; the next look tries again."""
+        """Look again and again, for ever. A failure is logged; the next look tries again."""
         while True:
             try:
                 await self.look()
             except Exception as error:  # noqa: BLE001 - the daemon goes on, whatever it is
                 log.warning("archived campaigns could not be removed", problem=str(error))
-            await self._clock.wait(LOOK_S)
+            await self._clock.wait(self._look_s)
 
     async def look(self) -> None:
         """Remove what is old enough now."""

@@ -63,9 +63,11 @@ class DaemonFailed(Exception):
 class BenchDaemon:
     """A daemon whose state lives in `directory` (a real disk) until the directory is removed. Its
     database is an SQLite file there, or a new one of a PostgreSQL server. `metrics` is the address of
-    its figures, none if empty."""
+    its figures, none if empty; `more` are further sections of its configuration."""
 
-    def __init__(self, directory: Path, postgres: Server | None = None, metrics: str = "") -> None:
+    def __init__(
+        self, directory: Path, postgres: Server | None = None, metrics: str = "", more: str = ""
+    ) -> None:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         # A socket's path must be short, wherever the bench runs.
@@ -80,6 +82,7 @@ class BenchDaemon:
             CONFIG.format(
                 state=self.state, socket=self._socket, database=self._url, metrics=metrics
             )
+            + more
         )
         self._process: subprocess.Popen[bytes] | None = None
 

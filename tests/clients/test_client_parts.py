@@ -6,7 +6,14 @@ import grpc
 import pytest
 
 from cm_client import Address, Backoff, Name, facility_name, group_name, parse_name, short_name
-from cm_client.errors import CmError, DaemonUnavailable, DeadlineExceeded, NotAccepting
+from cm_client.errors import (
+    CmError,
+    DaemonUnavailable,
+    DeadlineExceeded,
+    NotAccepting,
+    SocketForbidden,
+    error_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +87,14 @@ def test_only_a_lost_connection_is_tried_again_and_only_what_is_safe() -> None:
     assert not backoff.again(CmError("x"), repeatable=True, failures=1)
     assert backoff.again(NotAccepting("x"), repeatable=True, failures=1)
     assert CmError("x").code is grpc.StatusCode.UNKNOWN
+
+
+def test_a_socket_that_one_may_not_open_names_who_may(tmp_path: Path) -> None:
+    details = "failed to connect to all addresses; last error: connect: Permission denied (13)"
+    failure = grpc.aio.AioRpcError(
+        grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details
+    )
+    here = error_of(failure, f"unix:{tmp_path}")
+    assert isinstance(here, SocketForbidden)
+    assert f"group {tmp_path.group()!r}" in here.message
+    assert "its group" in error_of(failure, f"unix:{tmp_path}/none.sock").message

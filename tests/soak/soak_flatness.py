@@ -9,7 +9,7 @@ WARM_UP = 1 / 3
 """Share of the run that is not judged: caches fill, the interpreter's memory settles."""
 
 SETTLED_S = 300.0
-"""Seconds until bounded caches are full: seen at 130 transitions a second, memory stood still after 260 s."""
+"""Seconds until bounded caches are full and the first campaigns have left the database."""
 
 MOST_POINTS = 240
 BARS = "▁▂▃▄▅▆▇█"
@@ -38,6 +38,7 @@ RULES = (
     Rule("file descriptors", "", 0.05, 3.0),
     Rule("threads", "", 0.05, 2.0),
     Rule("asyncio tasks", "", 0.05, 5.0),
+    Rule("database", "MB", 0.05, 5.0, filling=100.0),
 )
 
 
@@ -83,21 +84,6 @@ def verdict(rule: Rule, points: Sequence[tuple[float, float]]) -> Verdict:
     everything = tuple(value for _, value in points)
     allowed = rule.allowed(values) + (rule.filling if kept[0][0] < SETTLED_S else 0.0)
     return Verdict(rule.figure, rule.unit, growth, allowed, everything)
-
-
-def per_transition(points: Sequence[tuple[float, float]]) -> Verdict:
-    """Judge a database that keeps its history by (transitions, bytes): a transition of the second half of
-    the judged part may cost a quarter (or 100 bytes) more than one of the first half."""
-    kept = judged(points)
-    middle = len(kept) // 2
-    early, late = slope(kept[: middle + 1]), slope(kept[middle:])
-    return Verdict(
-        "database by transition",
-        "bytes",
-        late - early,
-        max(0.25 * abs(early), 100.0),
-        tuple(value for _, value in points),
-    )
 
 
 def sparkline(values: Sequence[float], width: int = 48) -> str:

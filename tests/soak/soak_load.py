@@ -18,15 +18,15 @@ EVERY_S = 2.0
 
 @dataclass(frozen=True)
 class Sample:
-    """What one look at the daemon showed. Memory in MB (10^6 bytes), database in bytes."""
+    """What one look at the daemon showed. Memory and database in MB (10^6 bytes)."""
 
     seconds: float
     memory: float
     descriptors: int
     threads: int
     tasks: float
-    database: int
-    transitions: int
+    database: float
+    transitions: float
 
 
 class Load:
@@ -99,24 +99,22 @@ class Load:
                     return
 
 
-def tasks(metrics: str) -> float:
-    """How many asyncio tasks the daemon says it has."""
+def figure(metrics: str, name: str) -> float:
+    """The sum of the daemon's series whose line begins so; 0 if there is none yet."""
     with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=10) as answer:
-        for line in answer.read().decode().splitlines():
-            if line.startswith("cmd_tasks "):
-                return float(line.split()[1])
-    raise LookupError("the daemon does not tell its tasks")
+        lines = [line for line in answer.read().decode().splitlines() if line.startswith(name)]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 def sample(daemon: BenchDaemon, metrics: str, began: float) -> Sample:
     """Look at the daemon."""
-    process = daemon.process
+    process, seconds = daemon.process, time.monotonic() - began
     return Sample(
-        seconds=time.monotonic() - began,
+        seconds=seconds,
         memory=daemon.rss(),
         descriptors=process.num_fds(),
         threads=process.num_threads(),
-        tasks=tasks(metrics),
-        database=daemon.database_bytes(),
-        transitions=daemon.job_events(),
+        tasks=figure(metrics, "cmd_tasks "),
+        database=daemon.database_bytes() / 1e6,
+        transitions=figure(metrics, 'cmd_events_total{kind="job"'),
     )

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from soak_flatness import RULES, per_transition, slope, sparkline, verdict
+from soak_flatness import RULES, slope, sparkline, verdict
 
 DICE = random.Random(1)
 MEMORY = RULES[0]
@@ -41,9 +41,10 @@ def test_one_descriptor_lost_a_minute_is_seen() -> None:
     assert not verdict(RULES[1], points).flat
 
 
-def test_a_transition_that_costs_more_and_more_is_seen() -> None:
-    assert per_transition([(n, 1000.0 * n) for n in range(0, 5000, 10)]).flat
-    assert not per_transition([(n, 0.2 * n * n) for n in range(0, 5000, 10)]).flat
+def test_a_database_that_grows_is_seen() -> None:
+    points = [(float(second), min(second, 120) * 0.1) for second in range(1200)]
+    assert verdict(RULES[4], points).flat
+    assert not verdict(RULES[4], [(at, size + at * 0.01) for at, size in points]).flat
 
 
 def test_nothing_moves_and_nothing_is_drawn_wrongly() -> None:
