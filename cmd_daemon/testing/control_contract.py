@@ -189,7 +189,7 @@ class ControlContract(ContractSetup):
             driver = await self._commanded(made)
             refused = sorted(driver.commands - self.commands_taken(driver.commands))
             if not refused:
-                return
+                pytest.skip("the driver takes every command that it offers")
             refs = await submitted(driver, self._long(1))
             for command in refused:
                 (answer,) = await driver.control(controls(refs, command, 1))
