@@ -108,7 +108,7 @@ def main() -> None:
         "--waiting-s", type=float, default=125.0, help="seconds they are waited for"
     )
     parser.add_argument("--poll-s", type=float, default=60.0, help="the driver's poll_s meanwhile")
-    parser.add_argument("--in-flight", type=int, default=20_000, help="files whose memory is seen")
+    parser.add_argument("--in-flight", type=int, default=100_000, help="files whose memory is seen")
     given = parser.parse_args()
     load, began = os.getloadavg()[0], time.perf_counter()
     install_floor()
