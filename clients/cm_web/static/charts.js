@@ -36,14 +36,15 @@ function plot(place, told) {
       fill: curve.points ? undefined : faint(colour(place, `--${curve.kind}-fill`)),
       width: 1.6,
       dash: curve.dash,
-      spanGaps: true,
+      spanGaps: !curve.points, // no line over times in which nothing ended
       points: { show: Boolean(curve.points), size: 5, filter: (plot, series) => curve.points && marked(plot.data[series]) },
     }))],
   }, [told.times, ...told.curves.map((curve) => curve.values)], place);
 }
 
-// Where something is, in a curve that is nothing most of the time.
-const marked = (values) => [...values.keys()].filter((at) => values[at] > 0);
+// Where something is, in a curve that is nothing most of the time, or stands alone.
+const marked = (values) => [...values.keys()].filter((at) => values[at] > 0
+  || (values[at] === 0 && values[at - 1] == null && values[at + 1] == null));
 
 function colour(place, name) {
   const probe = place.ownerDocument.createElement("i");
