@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 # Tests start hundreds of processes, each of which would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-rucio demo-panda demo-standby serve demo-small test check test-arc test-chain test-chain-rucio test-deployment test-postgres test-prometheus test-rucio test-panda test-web crash soak fuzz bench bench-databases bench-rucio proto rubin rucio wheel lock clean
+.PHONY: help demo demo-rucio demo-panda demo-standby serve demo-small test check test-arc test-chain test-chain-rucio test-crash test-deployment test-postgres test-prometheus test-rucio test-panda test-web crash soak fuzz bench bench-databases bench-rucio proto rubin rucio wheel lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,8 +68,11 @@ check: .venv/.dev  ## lint, types, room rules, contract
 	$(BIN)/buf lint proto
 	$(BIN)/buf breaking proto --against proto/released/v1.binpb
 
-test: check $(RUBIN)/.stack  ## everything that must hold: check and all tests
-	$(PYTEST) -n 2 --dist loadscope --no-loadscope-reorder
+test: check $(RUBIN)/.stack  ## check, and the tests of every room
+	$(PYTEST) -n 3 --dist loadscope --no-loadscope-reorder --ignore tests/crash --ignore tests/crash_campaign
+
+test-crash: .venv/.dev  ## daemons killed at every named point, frozen, cut off, and a small crash campaign (five minutes)
+	$(PYTEST) -n 2 --dist loadfile tests/crash tests/crash_campaign
 
 test-arc: .venv/.dev  ## scripts through a real A-REX from Debian (root, two minutes)
 	tests/housekeeping/real_arex.sh $(CURDIR)/$(BIN)/python
@@ -94,7 +97,7 @@ test-chain-rucio: .venv/.dev $(RUBIN)/.stack rucio  ## the full chain with Rucio
 	$(PYTEST) tests/demo/chain_rucio.py
 
 test-panda: .venv/.dev $(RUBIN)/.stack  ## real BPS submits to the contract server of PanDA, which runs it
-	$(PYTEST) tests/panda_bps/live tests/panda_plugin/live tests/panda_server/live
+	$(PYTEST) -n 2 --dist loadscope tests/panda_bps/live tests/panda_plugin/live tests/panda_server/live
 
 test-web: .venv/.dev  ## the dashboard in a headless Chromium of Debian (root installs it, three minutes)
 	$(PYTEST) tests/web/browser_*.py

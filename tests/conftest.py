@@ -2,7 +2,7 @@
 `certificates`, `hooked`, `named`, `services`.
 
 With `--database postgresql` the tests that take `database_url` run on PostgreSQL instead of SQLite.
-With `-n 2` (pytest-xdist) two processes run them; a room goes to one of them as a whole, because its tests
+With `-n 3` (pytest-xdist) three processes run them; a room goes to one of them as a whole, because its tests
 share the repositories and servers that were made for it.
 """
 
@@ -18,14 +18,16 @@ from xdist.scheduler import LoadScopeScheduling
 
 DATABASES = ("sqlite", "postgresql")
 SLOWEST = (
-    "demo",
-    "crash",
-    "panda_bps",
+    "engine",
     "housekeeping",
     "rubin",
     "panda_plugin",
-    "moving",
-    "clients",
+    "panda_bps",
+    "panda_server",
+    "far",
+    "demo",
+    "identity",
+    "facility",
 )
 """Rooms that are begun first, so that no process is left alone with one at the end."""
 

@@ -17,6 +17,8 @@ from panda_place import FACILITIES
 from panda_server.model.pace import Pace
 from panda_server.server import PandaServer
 
+from cmd_api.v1.job_pb2 import Job
+
 pytestmark = pytest.mark.timeout(400)
 
 CM = Path(sys.executable).parent / "cm"
@@ -168,12 +170,12 @@ def test_from_a_failed_group_to_its_jobs_error_and_its_log(daemon: PandaDaemon) 
     daemon.start()
     daemon.begin(groups=1, script="echo the calibration is missing >&2\\nexit 3\\n")
 
-    def explained() -> str:
+    def held() -> str:
         with daemon.client() as client:
-            held = [job.name for job in client.jobs("campaigns/crash") if "calibration" in str(job)]
-        return held[0] if held else ""
+            jobs = [job for job in client.jobs("campaigns/crash") if job.state == Job.STATE_HELD]
+        return jobs[0].name if jobs else ""
 
-    job = until(explained, "a job that failed", DEADLINE_S)
+    job = until(held, "a job whose every attempt has failed", DEADLINE_S)
     short = "/".join(job.split("/")[1::2])
     why = daemon.cm("why", short)
     assert "the calibration is missing" in why
