@@ -38,7 +38,7 @@ RULES = (
     Rule("file descriptors", "", 0.05, 3.0),
     Rule("threads", "", 0.05, 2.0),
     Rule("asyncio tasks", "", 0.05, 5.0),
-    Rule("database", "MB", 0.05, 5.0, filling=100.0),
+    Rule("database", "MB", 0.25, 5.0, filling=100.0),
 )
 
 
