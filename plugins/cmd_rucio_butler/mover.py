@@ -308,6 +308,9 @@ class RucioMover(Mover):
         """Note what has arrived, as the destination's agent sees it, and why the rest has not."""
         files = made.of(item.uuid for item in left)
         lost = await self._lost(link, files)
+        if not end.unmoved:
+            there = [lfn for lfn in files if lfn not in lost]
+            await self._keeper(link).regain(end.rule, there)
         by_uuid = {uuid: each for each in files.values() for uuid in each.uuids}
         for item in left:
             file = by_uuid.get(item.uuid)
