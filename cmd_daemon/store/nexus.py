@@ -2,8 +2,9 @@
 
 Of each group and movement only the attempt counts that told books last: a register tells what was
 made, the transfer after it how much has been sent and has arrived, the ingest what was taken in; a
-movement that was begun anew starts with a new register. The daemon itself never decides anything on
-books: they are for people, and so is this.
+movement that was begun anew starts with a new register. Which is the last follows from the order of
+the jobs and their attempts, not from the times at which they ended: a clock may have been set back. The
+daemon itself never decides anything on books: they are for people, and so is this.
 
 A step has up to 10^5 groups, so the summing is done where the rows are: in the database's JSON functions,
 and only what counts is parsed. That many take seconds.
@@ -31,14 +32,15 @@ MOST_ENTRIES = 10_000
 
 _NEWEST = """
 WITH told AS (
-  SELECT j.group_id, j.id AS job_id, j.position, a.number, a.finished_at, {movement} AS movement
+  SELECT j.group_id, j.id AS job_id, j.position, a.number, a.finished_at,
+    CASE WHEN a.number > j.fresh_from THEN 1 ELSE 0 END AS counts, {movement} AS movement
   FROM jobs AS j JOIN attempts AS a ON a.job_id = j.id
   WHERE {within} AND j.kind IN ('register', 'transfer', 'ingest', 'bundle', 'purge')
     AND a.extra LIKE '%"books"%'
 ), newest AS (
   SELECT * FROM (
     SELECT *, row_number() OVER (
-      PARTITION BY group_id, movement ORDER BY finished_at DESC, position DESC, number DESC
+      PARTITION BY group_id, movement ORDER BY counts DESC, position DESC, number DESC
     ) AS place FROM told
   ) AS placed WHERE place = 1
 ), entry AS (

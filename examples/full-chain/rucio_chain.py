@@ -8,15 +8,15 @@ run; files, logs and what Rucio told at the end stay in the working directory.
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from running import ROOT, DemoFailed
 
 sys.path.insert(0, str(ROOT / "tests" / "rucio"))
 
 from rucio_site import SCOPE, Site
+from rucio_site.books import datasets_below
 from services.processes import SiteError
 
 TAPE = "USDF_TAPE"
@@ -97,51 +97,11 @@ class RucioOfChain:
             "tape": TAPE,
             "disks": {each: disk_of(each) for each in self._facilities},
             "roots": {rse: str(root / SCOPE) for rse, root in site.roots.items()},
-            "datasets": list(self._datasets(site.client(), f"Container/{campaign}")),
+            "datasets": list(datasets_below(site.client(), f"Container/{campaign}")),
         }
         told = self._work / "rucio.json"
         told.write_text(json.dumps(document, indent=1))
         return told
-
-    def _datasets(self, client: Any, container: str) -> Iterator[dict[str, Any]]:
-        for each in client.list_content(SCOPE, container):
-            if each["type"] == "CONTAINER":
-                yield from self._datasets(client, each["name"])
-            else:
-                yield self._dataset(client, each["name"])
-
-    def _dataset(self, client: Any, name: str) -> dict[str, Any]:
-        """A dataset with its rules and files, and where Rucio has each file."""
-        did = [{"scope": SCOPE, "name": name}]
-        at = {each["name"]: sorted(each["rses"]) for each in client.list_replicas(did)}
-        files = {each["name"]: each for each in client.list_files(SCOPE, name)}
-        dids = [{"scope": SCOPE, "name": each} for each in files]
-        metadata = client.get_metadata_bulk(dids, plugin="JSON") if dids else []
-        kinds = {each["name"]: each for each in metadata}
-        return {
-            "name": name,
-            "open": client.get_did(SCOPE, name)["open"],
-            "rules": [
-                {
-                    "rse": rule["rse_expression"],
-                    "state": rule["state"],
-                    "ok": rule["locks_ok_cnt"],
-                    "comment": rule["comments"],
-                }
-                for rule in client.list_did_rules(SCOPE, name)
-            ],
-            "files": [
-                {
-                    "name": lfn,
-                    "size": file["bytes"],
-                    "adler32": file["adler32"],
-                    "kind": kinds.get(lfn, {}).get("rubin_butler"),
-                    "sidecar": kinds.get(lfn, {}).get("rubin_sidecar"),
-                    "at": at.get(lfn, []),
-                }
-                for lfn, file in sorted(files.items())
-            ],
-        }
 
     def _running(self) -> Site:
         if self._site is None:

@@ -22,6 +22,10 @@ PRIORITIES = range(1, 6)
 MARK = "; paused by cmd"
 """What is added to the comment of a rule that we suspended: it is ours to go on with."""
 
+RESUMED = "; resumed by cmd"
+"""What it bears from then on: Rucio may take files for lost that came just as it was suspended, see
+`RuleKeeper.regain`."""
+
 STOPPABLE = frozenset({"REPLICATING", "STUCK", "INJECT"})
 
 
@@ -91,7 +95,7 @@ class Wanted:
         the lock. Raises DriverError."""
         if self.met_by(rule):
             return rule
-        comment = rule.comment.removesuffix(MARK)
+        comment = rule.comment.removesuffix(MARK).removesuffix(RESUMED)
         if self.paused:
             comment += MARK
             # Twice: a daemon of Rucio's that was at work on the rule may have queued transfers after the
@@ -101,7 +105,7 @@ class Wanted:
                     rule.id, state="SUSPENDED", cancel_requests=True, comment=comment
                 )
             return await server.rule(rule.id)
-        await server.update_rule(rule.id, state="STUCK", boost_rule=True, comment=comment)
+        await server.update_rule(rule.id, state="STUCK", boost_rule=True, comment=comment + RESUMED)
         now = await server.rule(rule.id)
         self.boosted[rule.id] = now.updated_at if now is not None else ""
         return now
@@ -130,6 +134,13 @@ class Wanted:
 def ours(rule: Rule) -> bool:
     """Whether a rule is suspended, and by us."""
     return rule.state == "SUSPENDED" and rule.comment.endswith(MARK)
+
+
+def mark_of(rule: Rule) -> str:
+    """The mark that a rule bears; "" if we never suspended it."""
+    if ours(rule):
+        return MARK
+    return RESUMED if rule.comment.endswith((MARK, RESUMED)) else ""
 
 
 def refusal(control: Control) -> str:

@@ -308,6 +308,9 @@ class RucioMover(Mover):
         """Note what has arrived, as the destination's agent sees it, and why the rest has not."""
         files = made.of(item.uuid for item in left)
         lost = await self._lost(link, files)
+        if not end.unmoved:
+            there = [lfn for lfn in files if lfn not in lost]
+            await self._keeper(link).regain(end.rule, there)
         by_uuid = {uuid: each for each in files.values() for uuid in each.uuids}
         for item in left:
             file = by_uuid.get(item.uuid)
@@ -411,10 +414,12 @@ class RucioMover(Mover):
 
     async def _clear(self, link: Link, books: Books) -> None:
         """See `Mover`: a movement that is complete closes its dataset and lets its source go."""
-        made = self._declared.get((link.source, link.destination))
-        if made is None or not made.dataset:
-            return
         if any(books.stage(link, item) < Stage.INGESTED for item in link.expected()):
+            return
+        # Who finds all of it taken in has declared nothing: the one before came no further than that.
+        made = self._declared.get((link.source, link.destination))
+        made = made or await self._declarations.load(books.manifest, link)
+        if not made.dataset:
             return
         source = self._at(link.source)
         if source.pin_s:

@@ -107,12 +107,19 @@ class ReplicaCalls:
 
     async def renounce(self, rse: str, lfns: Sequence[str]) -> None:
         """Say that replicas are no more at an RSE: what a rule holds there it would have transferred."""
+        await self._set(rse, lfns, "U", "renounced")
+
+    async def regain(self, rse: str, lfns: Sequence[str]) -> None:
+        """Say that replicas are at an RSE after all."""
+        await self._set(rse, lfns, "A", "regained")
+
+    async def _set(self, rse: str, lfns: Sequence[str], state: str, word: str) -> None:
         for start in range(0, len(lfns), MOST):
             some = [
-                {"scope": self._scope, "name": lfn, "state": "U"}
+                {"scope": self._scope, "name": lfn, "state": state}
                 for lfn in lfns[start : start + MOST]
             ]
-            await self._call(f"replicas at {rse} renounced", partial(_renounce, rse, some))
+            await self._call(f"replicas at {rse} {word}", partial(_set_states, rse, some))
 
     async def backlog(self) -> dict[tuple[str, str], int]:
         """Bytes queued for transfer, of whoever's rules, by source RSE and destination RSE. What Rucio
@@ -139,7 +146,7 @@ def _bury(replicas: list[dict[str, str]], client: Any) -> None:
     client.set_tombstone(replicas)
 
 
-def _renounce(rse: str, files: list[dict[str, str]], client: Any) -> None:
+def _set_states(rse: str, files: list[dict[str, str]], client: Any) -> None:
     client.update_replicas_states(rse, files)
 
 

@@ -6,18 +6,21 @@ what does not move even then is told file by file, with the words of the transfe
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_local.moving.manifest import Link
 from cmd_local.moving.orders import Movement
 from cmd_rucio_butler import naming
-from cmd_rucio_butler.commands import MARK, Wanted, ours
-from cmd_rucio_butler.faults import RucioFault
+from cmd_rucio_butler.commands import Wanted, mark_of
+from cmd_rucio_butler.faults import Kind, RucioFault
 from cmd_rucio_butler.server import RucioServer, Rule
 from cmd_rucio_butler.settings import RucioSettings
 from cmd_rucio_butler.watching import RuleWatch
+
+LOG = logging.getLogger(__name__)
 
 REMAKES = 3
 """How often a rule that somebody has deleted is made again in one attempt."""
@@ -98,7 +101,7 @@ class RuleKeeper:
         await self._server.update_rule(
             found.id,
             meta=naming.meta(self._movement, self._link),
-            comment=naming.comment(self._movement) + (MARK if ours(found) else ""),
+            comment=naming.comment(self._movement) + mark_of(found),
             lifetime=lifetime,
         )
         return await self._server.rule(found.id)
@@ -193,6 +196,36 @@ class RuleKeeper:
             rest += f" ({rule.error[:300]})"
         # What is not named may have come: who looks at the destination decides.
         return RuleEnd(rule, {**words, "": rest})
+
+    async def regain(self, rule: Rule, lfns: Sequence[str]) -> None:
+        """See that Rucio does not take files for lost that a rule has brought, which is done, and that are
+        seen there.
+
+        Whoever suspends a rule in the moment in which its transfers end has their replicas set to
+        UNAVAILABLE though their locks are OK (Rucio 41.5.1, `update_rule` against the conveyor's
+        finisher): nothing would ever repair it, and they would be no source for anybody. Raises DriverError.
+        """
+        if not mark_of(rule):
+            return
+        server = self._server.within(rule.scope)
+        held = set(await server.held_at(rule.rse, lfns))
+        lost = [lfn for lfn in lfns if lfn not in held]
+        if not lost:
+            return
+        try:
+            await server.regain(rule.rse, lost)
+        except RucioFault as fault:
+            if fault.kind is not Kind.OPERATOR:
+                raise
+            LOG.warning(
+                "%s: Rucio takes %d files for lost that are at %s, the first is %s; somebody has to set "
+                "their replicas to AVAILABLE there, for we may not: %s",
+                self._movement.group,
+                len(lost),
+                rule.rse,
+                lost[0],
+                fault,
+            )
 
     async def release(self, dataset: str, rse: str) -> None:
         """Let a rule of ours go now: Rucio may remove what nothing else needs. Raises DriverError."""

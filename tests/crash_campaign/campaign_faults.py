@@ -12,6 +12,18 @@ ELSEWHERE = {"after-chunk": "tests/crash/test_crash_export.py"}
 here."""
 
 POINTS = tuple(name for name in NAMES if name not in ELSEWHERE)
+RUCIO_POINTS = {
+    "after-declared": ("RucioServer", "add_files"),
+    "after-attached": ("RucioServer", "attach"),
+    "after-ruled": ("RucioServer", "add_rule"),
+    "after-zipped": ("RucioButlers", "zipped"),
+    "after-adopted": ("RucioButlers", "adopt"),
+    "after-zip-adopted": ("RucioButlers", "adopt_zip"),
+    "after-closed": ("RucioServer", "close_dataset"),
+}
+"""Where rounds with a Rucio kill besides: a class of the driver `rucio` and its call that Rucio, or a Butler,
+has just done, which nobody knows yet. See `campaign_rucio_points.py`."""
+
 RANDOM = "any moment"
 TROUBLES = (
     "frozen",
@@ -21,6 +33,13 @@ TROUBLES = (
     "misbehaving clients",
     "disk full",
     "database stopped",
+)
+RUCIO_TROUBLES = (
+    "Rucio's server stopped",
+    "Rucio's server hangs",
+    "Rucio's daemons paused",
+    "transfers fail",
+    "transfer service lost",
 )
 
 
@@ -45,18 +64,26 @@ class Life:
         return f"{where}{' while starting' if self.early else ''} {self.trouble}".rstrip()
 
 
-def lives(seed: str, number: int, troubles: tuple[str, ...] = TROUBLES) -> Iterator[Life]:
-    """The lives of a round. All failpoints come, in turn; every third life ends at any moment."""
+def lives(
+    seed: str,
+    number: int,
+    troubles: tuple[str, ...] = TROUBLES,
+    points_of: tuple[str, ...] = POINTS,
+    longest_s: float = 1.2,
+    most: int = 3,
+) -> Iterator[Life]:
+    """The lives of a round. All failpoints come, in turn, reached for the `most`-th time at the latest; every
+    third life ends at any moment, after `longest_s` seconds at the latest."""
     dice = random.Random(seed)
-    points = list(POINTS)
+    points = list(points_of)
     dice.shuffle(points)
     ends = [RANDOM if n % 3 == 2 else points[(n - n // 3) % len(points)] for n in range(number)]
     for point in ends:
-        most = 8 if "commit" in point else 3
+        latest = 8 if "commit" in point else most
         early = point == RANDOM and dice.random() < 0.3
         # A daemon that does not find its database when it starts ends by itself: no kill.
         trouble = dice.choice(troubles) if dice.random() < 0.5 and not early else ""
-        yield Life(point, dice.randint(1, most), dice.uniform(0.05, 1.2), early, trouble)
+        yield Life(point, dice.randint(1, latest), dice.uniform(0.05, longest_s), early, trouble)
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Starts daemons fast: imports the daemon once, then forks a process for each `cmd-daemon run`.
 
-    python campaign_nursery.py CLOCK
+    python campaign_nursery.py CLOCK PLUGIN...
 
 Reads one JSON line a daemon, {"config": ..., "log": ..., "failpoint": ...}; answers {"pid": ...} when it is
 born, and {"pid": ..., "code": ...} when it has ended (a signal's code is negative). The file CLOCK holds
@@ -22,7 +22,6 @@ from cmd_daemon.engine.clock import SystemClock
 from cmd_daemon.hooks.manager import Plugins
 
 RIGHT_NOW = SystemClock.now
-PLUGINS = ("local", "facility", "housekeeping", "fakes")
 
 
 def shift_clock(file: Path) -> None:
@@ -92,6 +91,10 @@ def nurse(clock: Path) -> None:
 
 
 if __name__ == "__main__":
-    Plugins.load(list(PLUGINS), {})  # the modules of the plugins are what takes time
+    Plugins.load(sys.argv[2:], {})  # the modules of the plugins are what takes time
+    if "rucio_butler" in sys.argv:
+        import campaign_rucio_points
+
+        campaign_rucio_points.plant()
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a child may be told before it listens
     nurse(Path(sys.argv[1]))

@@ -4,4 +4,5 @@ import sys
 from pathlib import Path
 
 _TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(_TESTS), str(_TESTS / "housekeeping")]
+_ROOMS = ("housekeeping", "rucio", "moving", "rucio_butler/live")
+sys.path[:0] = [str(_TESTS), *(str(_TESTS / room) for room in _ROOMS)]

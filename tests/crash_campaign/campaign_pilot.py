@@ -3,10 +3,10 @@
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import grpc
-from campaign_site import Site
+from campaign_home import Home
 
 from cm_client import Client, CmError, NotFound, StateRefused
 from cmd_api.v1.campaign_pb2 import Campaign
@@ -80,7 +80,16 @@ class Pilot:
     """Acts by the dice. What the daemon answers is counted in `answers`; answers that no caller should
     ever get are kept in `faults`."""
 
-    def __init__(self, site: Site, dice: random.Random) -> None:
+    wanted: Mapping[str, int] = WANTED
+    """Groups of each step."""
+
+    far = FAR
+    """The facility that the kill switch is for."""
+
+    highest = 900
+    """Below it are the priorities that it gives."""
+
+    def __init__(self, site: Home, dice: random.Random) -> None:
         self.site = site
         self.dice = dice
         self.applied: list[str] = []
@@ -104,7 +113,15 @@ class Pilot:
 
     def act(self, wish: str = "") -> None:
         """Do one thing; `wish` "control" gives commands, which the control points wait for."""
-        wishes: tuple[Callable[[], object], ...] = (
+        wishes = self._wishes
+        if wish == "control":
+            wishes = (self._control, self._control, self._pause, self._resume, self._apply)
+        self._say(self.dice.choice(wishes))
+
+    @property
+    def _wishes(self) -> tuple[Callable[[], object], ...]:
+        """What is done, each as often as it stands here."""
+        return (
             self._apply,
             self._apply,
             self._pause,
@@ -123,9 +140,6 @@ class Pilot:
             self._look,
             self._sign,
         )
-        if wish == "control":
-            wishes = (self._control, self._control, self._pause, self._resume, self._apply)
-        self._say(self.dice.choice(wishes))
 
     def _say(self, wish: Callable[[], object]) -> None:
         try:
@@ -202,17 +216,16 @@ class Pilot:
             paused = job.standing == Job.STANDING_GOING
             with contextlib.suppress(StateRefused):
                 if self.dice.random() < 0.2:
-                    self.client.control_job(
-                        job.name, priority=self.dice.randrange(1, 900), reason=WHY
-                    )
+                    priority = self.dice.randrange(1, self.highest)
+                    self.client.control_job(job.name, priority=priority, reason=WHY)
                 else:
                     self.client.control_job(job.name, paused=paused, reason=WHY)
 
     def _kill_switch(self) -> None:
         if self.dice.random() < 0.7:
-            self.client.revive_facility(FAR, retry=True, reason=WHY)
+            self._revive()
         else:
-            self.client.kill_facility(FAR, reason=WHY)
+            self.client.kill_facility(self.far, reason=WHY)
 
     def _drain(self) -> None:
         wish = self.dice.choice((self.client.drain_facility, self.client.undrain_facility))
@@ -236,7 +249,7 @@ class Pilot:
         self.client.undrain_facility(USDF, reason=WHY)
 
     def _revive(self) -> None:
-        self.client.revive_facility(FAR, retry=True, reason=WHY)
+        self.client.revive_facility(self.far, retry=True, reason=WHY)
 
     def _release_jobs(self) -> None:
         for campaign in self._open():

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from campaign_pilot import WANTED
-from campaign_site import Site
+from campaign_home import Home
 from history import check_unbroken
 
 from cmd_daemon.kernel.invariants import problems
@@ -27,7 +26,7 @@ class Books:
     records: list[Record] = field(default_factory=list)
     looks: int = 0
 
-    def look(self, site: Site) -> None:
+    def look(self, site: Home) -> None:
         """Read a dead daemon's store: it must have kept all it said before, and no invariant may be broken.
         Raises AssertionError."""
         asyncio.run(self._look(site.database))
@@ -120,8 +119,11 @@ def commands_alternate(world: Iterable[Mapping[str, Any]]) -> int:
     return sum(map(len, told.values()))
 
 
-async def complete(database: str, names: Iterable[str], cancelled: Iterable[str]) -> None:
-    """Each campaign came to the end it should, with all its groups. Raises AssertionError."""
+async def complete(
+    database: str, names: Iterable[str], cancelled: Iterable[str], wanted: Mapping[str, int]
+) -> None:
+    """Each campaign came to the end it should, with all its groups: so many `wanted` of each step. Raises
+    AssertionError."""
     store = await _opened(database)
     try:
         for name in names:
@@ -133,7 +135,7 @@ async def complete(database: str, names: Iterable[str], cancelled: Iterable[str]
             assert row.campaign.state == "ACCEPTED", row.campaign
             for step in await store.list_steps(name):
                 counts = {state: n for state, n in step.step.group_counts.items() if n}
-                number = WANTED[step.step.name]
+                number = wanted[step.step.name]
                 assert counts == ({"ACCEPTED": number} if number else {}), (name, step.step.name)
     finally:
         await store.close()

@@ -8,12 +8,14 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from campaign_clients import swarm
 from campaign_faults import RANDOM, TROUBLES, Life, Tally, lives
+from campaign_home import Home
 from campaign_pilot import Pilot
 from campaign_proof import Books, commands_alternate, complete, none_lost, none_run_twice
 from campaign_site import DURABLE, Site
@@ -21,30 +23,32 @@ from daemon_process import until
 from services.databases import Server
 
 from cmd_daemon.daemon import EXIT_OVERSLEPT
+from cmd_daemon.kernel.records import Record
 
-PATIENCE_S = 6.0
-"""Seconds in which a failpoint must be reached, or the life ends at any moment instead."""
-
-FINISH_S = 150.0
 HURRY_S, BACK_OFF_S = 3.0, 150.0
 """At the end of a round the clock goes forward by so much, every so often."""
 
 
-class Round:
-    """See the module. `seed` decides everything but what the machine's speed decides."""
+H = TypeVar("H", bound=Home)
 
-    def __init__(self, site: Site, seed: str, kills: int) -> None:
+
+class Round(Generic[H]):
+    """See the module; what it is about is said by those who inherit. `seed` decides everything but what the
+    machine's speed decides."""
+
+    patience_s = 6.0
+    """Seconds in which a failpoint must be reached, or the life ends at any moment instead."""
+
+    finish_s = 150.0
+
+    def __init__(self, site: H, pilot: Pilot, seed: str, lives: Sequence[Life]) -> None:
         self.site = site
         self.seed = seed
         self.dice = random.Random(f"{seed}/troubles")
-        self.pilot = Pilot(site, random.Random(f"{seed}/pilot"))
+        self.pilot = pilot
         self.books = Books()
         self.tally = Tally.empty()
-        left_out = "database stopped" if site.postgres is None else "disk full"
-        troubles = tuple(t for t in TROUBLES if t != left_out)
-        if not site.disk:
-            troubles = tuple(t for t in troubles if t != "disk full")
-        self.lives = list(lives(seed, kills, troubles))
+        self.lives = lives
 
     def run(self) -> None:
         """All lives and the last one. Raises AssertionError with what is not proven."""
@@ -66,10 +70,10 @@ class Round:
         if life.point == RANDOM:
             timer = threading.Timer(life.moment_s, site.signal, [signal.SIGKILL])
             timer.start()
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + self.patience_s
         with self.troubled(life.trouble):
             while not site.dead() and time.monotonic() < end:
-                self.pilot.act("control" if "control" in life.point else "")
+                self.act(life)
         if timer is not None:
             timer.cancel()
         reached = site.dead()
@@ -77,6 +81,10 @@ class Round:
             site.kill()
         self.pilot.part()
         self.note(life, reached)
+
+    def act(self, life: Life) -> None:
+        """Let the pilot do one thing."""
+        self.pilot.act("control" if "control" in life.point else "")
 
     def note(self, life: Life, reached: bool) -> None:
         """Count the death, which must be the one that was meant."""
@@ -101,19 +109,7 @@ class Round:
             site.jump(self.dice.choice((-3600.0, -5.0, 0.0, 30.0, 3600.0, 86400.0)))
         elif trouble == "misbehaving clients":
             self.tally.proven["bad connections and calls"] += swarm(site.socket, self.dice)
-        if trouble == "disk full":
-            with site.full_disk():
-                for _ in range(3):
-                    self.pilot.act()
-                yield
-        elif trouble == "far machine cut off":
-            site.far.stop()
-            try:
-                self.pilot.act()
-            finally:
-                site.far.start()
-            yield
-        elif trouble == "database stopped":
+        if trouble == "database stopped":
             assert site.postgres is not None
             site.postgres.postgres.process.stop(signal.SIGQUIT)
             try:
@@ -140,33 +136,87 @@ class Round:
                     hurry = time.monotonic() + HURRY_S
                 return pilot.finished()
 
-            until(finished, "the end of all campaigns", FINISH_S)
+            until(finished, "the end of all campaigns", self.finish_s)
         except AssertionError as error:
             error.add_note(f"{pilot.problem()}\nlog:\n{site.log()[-4000:]}")
             raise
+        self.last_words()
         pilot.part()
         assert site.stop() == 0
         self.books.look(site)
-        records, ledgers = self.books.records, site.ledgers
-        attempts = none_run_twice(ledgers)
-        none_lost(records, ledgers)
-        commands = sum(commands_alternate(site.world(f)) for f in ("USDF", "FAR"))
-        assert all(n == 1 for n in site.ledger().values()), "a script ran twice by its own word"
-        asyncio.run(complete(site.database, pilot.applied, pilot.cancelled))
+        asyncio.run(complete(site.database, pilot.applied, pilot.cancelled, pilot.wanted))
         assert not pilot.faults, pilot.faults[:5]
+        self.prove(self.books.records)
         self.tally.proven.update(
             {
                 "campaigns ended": len(pilot.applied),
-                "attempts run once": attempts,
-                "commands done once": commands,
-                "events without a gap": len(records),
+                "events without a gap": len(self.books.records),
                 "looks through the store": self.books.looks,
                 "calls of the pilot": pilot.answers.total(),
             }
         )
 
+    def last_words(self) -> None:
+        """Ask the daemon what is to be proven, before it ends."""
+
+    def prove(self, records: Sequence[Record]) -> None:
+        """Prove from the outside's own books that nothing was lost or done twice, and count it. Raises
+        AssertionError."""
+        raise NotImplementedError
+
+
+class SiteRound(Round[Site]):
+    """A round at two facilities, one of them far."""
+
+    def __init__(self, site: Site, seed: str, kills: int) -> None:
+        left_out = "database stopped" if site.postgres is None else "disk full"
+        troubles = tuple(t for t in TROUBLES if t != left_out)
+        if not site.disk:
+            troubles = tuple(t for t in troubles if t != "disk full")
+        pilot = Pilot(site, random.Random(f"{seed}/pilot"))
+        super().__init__(site, pilot, seed, list(lives(seed, kills, troubles)))
+
+    @contextmanager
+    def troubled(self, trouble: str) -> Iterator[None]:
+        """See `Round`."""
+        site = self.site
+        if trouble == "disk full":
+            with site.full_disk():
+                for _ in range(3):
+                    self.pilot.act()
+                yield
+        elif trouble == "far machine cut off":
+            site.far.stop()
+            try:
+                self.pilot.act()
+            finally:
+                site.far.start()
+            yield
+        else:
+            with super().troubled(trouble):
+                yield
+
+    def prove(self, records: Sequence[Record]) -> None:
+        """See `Round`."""
+        site, ledgers = self.site, self.site.ledgers
+        attempts = none_run_twice(ledgers)
+        none_lost(records, ledgers)
+        commands = sum(commands_alternate(site.world(f)) for f in ("USDF", "FAR"))
+        assert all(n == 1 for n in site.ledger().values()), "a script ran twice by its own word"
+        self.tally.proven.update({"attempts run once": attempts, "commands done once": commands})
+
 
 def play(database: str, seed: str, kills: int) -> Tally:
+    """A round at a site of its own."""
+    return played(database, seed, Site, lambda site: SiteRound(site, seed, kills))
+
+
+def played(
+    database: str,
+    seed: str,
+    home: Callable[[Path, Server | None], H],
+    begin: Callable[[H], Round[H]],
+) -> Tally:
     """A round on a database of its own; a failure is told in the tally's `failures`."""
     began = time.monotonic()
     root = Path(tempfile.mkdtemp(prefix="cmd-crash-"))
@@ -175,8 +225,8 @@ def play(database: str, seed: str, kills: int) -> Tally:
     try:
         if server is not None:
             server.start()
-        site = Site(root, server)
-        game = Round(site, seed, kills)
+        site = home(root, server)
+        game = begin(site)
         tally = game.tally
         game.run()
     except Exception:  # noqa: BLE001 - whatever it is, the round has failed

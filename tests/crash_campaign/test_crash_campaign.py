@@ -26,7 +26,10 @@ def test_ten_kills_on_the_chosen_database(request: pytest.FixtureRequest) -> Non
     figures = BUILD / "crash.json"
     figures.unlink(missing_ok=True)
     done = subprocess.run(
-        [sys.executable, str(ROOM / "run.py"), "--kills", "10", "--database", database],
+        [
+            *(sys.executable, str(ROOM / "run.py"), "--kills", "10"),
+            *("--database", database, "--rucio", "0"),
+        ],
         capture_output=True,
         text=True,
         check=False,

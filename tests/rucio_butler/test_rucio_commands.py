@@ -14,7 +14,7 @@ from cmd_daemon.hooks import Command, Control, ErrorClass, JobKind, JobRef
 from cmd_daemon.testing import FakeHost, facility_info
 from cmd_daemon.testing.driver_contract import outcomes, submitted
 from cmd_local.moving.orders import movement_of
-from cmd_rucio_butler.commands import MARK, Wanted, failed, refusal
+from cmd_rucio_butler.commands import MARK, RESUMED, Wanted, failed, mark_of, refusal
 from cmd_rucio_butler.driver import RucioDriver, RucioDriverFactory
 from cmd_rucio_butler.faults import Kind, RucioFault
 from cmd_rucio_butler.server import Rule
@@ -89,11 +89,24 @@ async def test_only_what_we_suspended_goes_on() -> None:
     server = Rules(replace(MOVING, state="SUSPENDED", comment=f"cmd c/s/g keep{MARK}"))
     resumed = wanted(paused=False)
     assert await resumed.have_done(server) == ""  # type: ignore[arg-type]
-    assert server.updates == [{"state": "STUCK", "boost_rule": True, "comment": "cmd c/s/g keep"}]
+    comment = f"cmd c/s/g keep{RESUMED}"
+    assert server.updates == [{"state": "STUCK", "boost_rule": True, "comment": comment}]
     assert resumed.boosted == {"r1": NEW.updated_at}
     foreign = Rules(replace(MOVING, state="SUSPENDED"))
     assert await wanted(paused=False).have_done(foreign) == ""  # type: ignore[arg-type]
     assert foreign.updates == []
+
+
+async def test_a_rule_that_was_suspended_is_known_by_it_ever_after() -> None:
+    server = Rules(MOVING)
+    assert mark_of(MOVING) == ""
+    for paused, mark in ((True, MARK), (False, RESUMED), (True, MARK), (False, RESUMED)):
+        await wanted(paused=paused).have_done(server)  # type: ignore[arg-type]
+        assert server.now is not None
+        assert server.now.comment == f"cmd c/s/g keep{mark}"
+        assert mark_of(server.now) == mark
+    # Somebody else has had it go on.
+    assert mark_of(replace(MOVING, comment=f"cmd c/s/g keep{MARK}")) == RESUMED
 
 
 async def test_a_rule_that_another_group_has_taken_over_is_not_commanded() -> None:

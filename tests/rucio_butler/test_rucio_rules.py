@@ -15,7 +15,8 @@ from cmd_daemon.hooks import DriverError, ErrorClass
 from cmd_daemon.testing import facility_info
 from cmd_local.moving.manifest import Link
 from cmd_local.moving.orders import movement_of
-from cmd_rucio_butler.commands import Wanted
+from cmd_rucio_butler.commands import RESUMED, Wanted
+from cmd_rucio_butler.faults import Kind, RucioFault
 from cmd_rucio_butler.rules import RuleKeeper
 from cmd_rucio_butler.server import Rule, Unmoved
 from cmd_rucio_butler.settings import rucio_settings
@@ -151,3 +152,42 @@ async def test_a_hint_makes_the_next_look_come_sooner() -> None:
     async with asyncio.timeout(10):
         assert await looking == {"r1": OK}
     await watch.close()
+
+
+class Forgetful(ScriptedServer):
+    """A server that has one of the files, and says what it is asked to have back."""
+
+    def __init__(self, refused: RucioFault | None = None) -> None:
+        super().__init__(OK)
+        self.refused = refused
+        self.asked: list[str] = []
+        self.regained: list[str] = []
+
+    def within(self, scope: str) -> "Forgetful":
+        return self
+
+    async def held_at(self, rse: str, lfns: Sequence[str]) -> list[str]:
+        self.asked += lfns
+        return ["a"]
+
+    async def regain(self, rse: str, lfns: Sequence[str]) -> None:
+        if self.refused is not None:
+            raise self.refused
+        self.regained += lfns
+
+
+async def test_what_rucio_takes_for_lost_is_looked_for_only_after_a_pause(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Forgetful()
+    await keeper(server, tmp_path).regain(OK, ["a", "b"])
+    assert server.asked == []
+    resumed = replace(OK, comment=f"cmd c/s/g keep{RESUMED}")
+    await keeper(server, tmp_path).regain(resumed, ["a", "b"])
+    assert server.regained == ["b"]
+    refusing = Forgetful(RucioFault(Kind.OPERATOR, "AccessDenied", "it may not"))
+    await keeper(refusing, tmp_path).regain(resumed, ["a", "b"])
+    assert "takes 1 files for lost" in caplog.text
+    down = Forgetful(RucioFault(Kind.RETRY, "ServerConnectionException", "it is down"))
+    with pytest.raises(RucioFault):
+        await keeper(down, tmp_path).regain(resumed, ["a", "b"])

@@ -146,9 +146,27 @@ async def test_a_movement_begun_anew_forgets_the_former_one(store: Store) -> Non
         1,
         told(0, "keep-ingest", 1, 3, [entry(4, 4, 4, 4)]),
         told(0, "keep-register", 2, 7, [entry(6, source="UKDF")]),
+        attempt=1,
+        fresh_from=1,
     )
     (row,) = await store.nexus_of_group(BASE + 1_000_000)
     assert (row.source, row.job, counts(row)) == ("UKDF", "keep-register", (6, 0, 0, 0))
+
+
+async def test_a_clock_that_was_set_back_makes_nothing_newer(store: Store) -> None:
+    """The register was told while the clock was an hour ahead."""
+    await keep(
+        store,
+        1,
+        told(0, "keep-register", 1, 3600, [entry(4, 4)]),
+        told(0, "keep-transfer", 1, 2, [entry(4, 4, 4)]),
+        told(0, "keep-ingest", 1, 9, [entry(4, 4, 4, 3, missing=1, gaps=[GAP])]),
+        told(0, "keep-ingest", 2, 5, [entry(4, 4, 4, 4)]),
+    )
+    (row,) = await store.nexus_of_group(BASE + 1_000_000)
+    assert (row.job, counts(row)) == ("keep-ingest", (4, 4, 4, 4))
+    (whole,) = await store.nexus_of_step(STEP)
+    assert counts(whole) == (4, 4, 4, 4)
 
 
 async def test_a_step_adds_up_its_groups_and_lists_gaps_with_held_groups_first(

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 from live_setup import LiveWorld, eventually
 from moving_setup import books, counts, scenario
+from rucio_site import SCOPE
 
 from cmd_daemon.hooks import Command, Control, ControlAnswer, JobOrder, JobRef, Phase
 from cmd_daemon.testing.driver_contract import outcomes, submitted
-from cmd_rucio_butler.commands import MARK
+from cmd_rucio_butler.commands import MARK, RESUMED
 from cmd_rucio_butler.driver import RucioDriver
 
 pytestmark = [
@@ -95,8 +96,37 @@ async def test_a_paused_transfer_starts_nothing_and_goes_on_when_resumed(world: 
     assert outcome.ok, outcome.message
     assert counts(books(outcome)["FrDF", "USDF", "zp"]) == (4, 4, 4, 0)
     (rule,) = world.rules(world.dataset())
-    assert (rule["state"], rule["comments"]) == ("OK", "cmd pause/make/g1 keep")
+    assert (rule["state"], rule["comments"]) == ("OK", f"cmd pause/make/g1 keep{RESUMED}")
     assert (await said(driver, ref, Command.PAUSE)).done, "what is over needs no pause"
+
+
+@scenario("lost")
+async def test_what_rucio_takes_for_lost_by_a_pause_is_regained(world: LiveWorld) -> None:
+    driver = await world.driver()
+    order, ref = await begun(world, driver)
+    await obeyed(driver, ref, Command.PAUSE)
+    world.site.transfers.clear()
+    await obeyed(driver, ref, Command.RESUME)
+    outcome = (await outcomes(driver, [ref], DEADLINE_S))[order.key]
+    assert outcome.ok, outcome.message
+    lost = world.names(world.dataset())[:2]
+
+    def there() -> list[str]:
+        dids = [{"scope": SCOPE, "name": name} for name in lost]
+        found = world.client.list_replicas(dids, rse_expression="USDF_DISK")
+        return [each["name"] for each in found if "USDF_DISK" in each["rses"]]
+
+    # What a suspension leaves that meets the end of a transfer: the lock is OK, the replica is not.
+    names = ", ".join(f"'{name}'" for name in lost)
+    world.site.postgres.sql(
+        f"UPDATE dev.replicas SET state = 'U' WHERE name IN ({names}) AND rse_id ="
+        " (SELECT id FROM dev.rses WHERE rse = 'USDF_DISK')"
+    )
+    assert there() == []
+    taken = await world.do(driver, world.order("keep-ingest", datasets=["zp"], at="USDF"))
+    assert taken.ok, taken.message
+    assert sorted(there()) == lost
+    assert state(world) == ["OK"]
 
 
 @scenario("unmade")

@@ -12,9 +12,10 @@ from live_setup import LiveWorld, eventually
 from moving_setup import THREE, books, counts, scenario
 from rucio_site import SCOPE
 
-from cmd_daemon.hooks import ErrorClass, Found, JobOrder, JobRef, Phase
+from cmd_daemon.hooks import DriverError, ErrorClass, Found, JobOrder, JobRef, Phase
 from cmd_daemon.testing.driver_contract import outcomes, submitted, wait_until
 from cmd_rucio_butler.driver import RucioDriver
+from cmd_rucio_butler.server import RucioServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
@@ -98,6 +99,27 @@ async def test_a_rule_made_just_before_a_kill_is_adopted(world: LiveWorld) -> No
     assert outcome.ok, outcome.message
     (after,) = world.rules(world.dataset())
     assert after["id"] == before["id"]
+
+
+@scenario("unclosed")
+async def test_what_one_attempt_could_not_close_the_next_one_does(
+    world: LiveWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = await world.driver()
+    await world.move(driver, "keep", THREE[:2], datasets=["zp"], at="USDF")
+
+    async def down(server: RucioServer, name: str) -> None:
+        raise DriverError(ErrorClass.TRANSIENT, "it was killed before it could")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RucioServer, "close_dataset", down)
+        first = await world.do(driver, world.order("keep-ingest", datasets=["zp"], at="USDF"))
+    assert not first.ok
+    assert len(await world.uuids("USDF", "out/unclosed", "zp")) == 4
+    assert world.client.get_did(SCOPE, world.dataset())["open"] is True
+    again = await world.do(driver, world.order("keep-ingest", datasets=["zp"], at="USDF"))
+    assert again.ok, again.message
+    assert world.client.get_did(SCOPE, world.dataset())["open"] is False
 
 
 @scenario("thrice")
