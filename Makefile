@@ -102,7 +102,7 @@ test-panda: .venv/.dev $(RUBIN)/.stack  ## real BPS submits to the contract serv
 test-web: .venv/.dev  ## the dashboard in a headless Chromium of Debian (root installs it, three minutes)
 	$(PYTEST) tests/web/browser_*.py
 
-crash: .venv/.dev  ## kill a daemon 500 times (KILLS=, SEED=) and prove that nothing was lost or done twice
+crash: .venv/.dev  ## kill a daemon 500 times (KILLS=, SEED=, ROUND=rucio:0) and prove that nothing was lost or done twice
 	$(BIN)/python tests/crash_campaign/run.py $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(ROUND),--round $(ROUND))
 
 soak: .venv/.dev  ## constant load for 20 minutes (LENGTH=) on each database: what must be flat is flat

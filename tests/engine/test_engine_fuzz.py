@@ -175,7 +175,11 @@ def mostly(valid: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def _hashable(value: object) -> bool:
-    return getattr(value, "__hash__", None) is not None
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 _NUMBER = mostly(st.integers(0, 9))
