@@ -14,6 +14,7 @@ sys.path[:0] = [str(TESTS / "rucio"), str(TESTS / "moving")]
 
 
 from live_setup import (  # noqa: E402
+    PACE_S,
     SCENARIO_OF_CONTRACT,
     AgentElsewhere,
     Agents,
@@ -119,6 +120,6 @@ async def world(
 ) -> AsyncIterator[LiveWorld]:
     """The facilities and the Rucio at work, with the scenario that the test names."""
     made = LiveWorld(request.param, tmp_path, facilities, agents, rucio)
-    rucio.daemons.pace(0.1)
+    rucio.daemons.pace(PACE_S)
     yield made
     await made.stop()

@@ -21,6 +21,8 @@ from cmd_rucio_butler.driver import RucioDriver
 from cmd_rucio_butler.settings import RucioSettings, rucio_settings
 
 SCENARIO_OF_CONTRACT = "contract"
+PACE_S = 0.1
+"""Seconds between two rounds of Rucio's daemons."""
 DISK = {"USDF": "USDF_DISK", "FrDF": "FRDF_DISK", "UKDF": "UKDF_DISK"}
 
 
