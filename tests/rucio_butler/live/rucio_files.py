@@ -74,11 +74,11 @@ class Ear(stomp.ConnectionListener):
     def __init__(self, site: Site) -> None:
         where = site.addresses["stomp"]
         self.heard: list[dict[str, Any]] = []
+        self._listens = False
         self._line = stomp.Connection12([(where["host"], where["port"])])
         self._line.set_listener("", self)
         self._line.connect(where["username"], where["password"], wait=True)
         self._line.subscribe(where["destination"], id="ear", ack="auto", headers={"receipt": "on"})
-        self._listens = False
         until(lambda: self._listens, "a subscription")
 
     def on_receipt(self, frame: Any) -> None:
