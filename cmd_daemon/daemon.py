@@ -125,7 +125,7 @@ class Daemon:
             log.info("standing by", leader=store.leader)
             systemd.notify(ready=1, status=f"stand-by: {store.leader} leads")
             while not leading.done():
-                if len(tasks) == 2 and not store.behind:
+                if not self.listening and not store.behind:
                     await self._serve()
                     tasks.add(asyncio.create_task(engine.feed.follow(), name="follow"))
                 await asyncio.wait(tasks, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)

@@ -84,12 +84,10 @@ class StandbyOfChain:
         return self._sockets[name]
 
     def start(self) -> None:
-        """Start both, and what will take the leader away. The second one comes once the first has made the
-        schema: a stand-by that has met an older one serves nothing."""
+        """Start both, and what will take the leader away."""
         for name in NAMES:
             self._daemons[name] = kept_daemon(self._work, name)
             self._daemons[name].start()
-            self.leader()
         self._taker.start()
 
     def stop(self) -> None:
