@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench_daemon import BenchDaemon, campaign_text
@@ -99,22 +100,22 @@ class Load:
                     return
 
 
-def figure(metrics: str, name: str) -> float:
-    """The sum of the daemon's series whose line begins so; 0 if there is none yet."""
-    with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=10) as answer:
-        lines = [line for line in answer.read().decode().splitlines() if line.startswith(name)]
-    return sum(float(line.rpartition(" ")[2]) for line in lines)
+def figure(lines: Sequence[str], name: str) -> float:
+    """The sum of the series whose line begins so; 0 if there is none yet."""
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
 def sample(daemon: BenchDaemon, metrics: str, began: float) -> Sample:
     """Look at the daemon."""
-    process, seconds = daemon.process, time.monotonic() - began
+    process = daemon.process
+    with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
     return Sample(
-        seconds=seconds,
+        seconds=time.monotonic() - began,
         memory=daemon.rss(),
         descriptors=process.num_fds(),
         threads=process.num_threads(),
-        tasks=figure(metrics, "cmd_tasks "),
+        tasks=figure(lines, "cmd_tasks "),
         database=daemon.database_bytes() / 1e6,
-        transitions=figure(metrics, 'cmd_events_total{kind="job"'),
+        transitions=figure(lines, 'cmd_events_total{kind="job"'),
     )
