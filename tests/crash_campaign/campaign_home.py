@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ class Home(DaemonProcess):
 
     plugins: tuple[str, ...] = ("local", "facility", "housekeeping", "fakes")
     """Imported once, by the nursery."""
+
+    facilities: tuple[str, ...] = ()
+    """Each with a fake world of its own."""
 
     def __init__(self, root: Path, postgres: Server | None) -> None:
         self.postgres = postgres
@@ -125,6 +129,14 @@ class Home(DaemonProcess):
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
         return found
+
+    @property
+    def ledgers(self) -> dict[str, Counter[str]]:
+        """How often each attempt really ran, by each outside's own word: here the fake worlds'."""
+        return {
+            f"fake at {name}": Counter(e["key"] for e in self.world(name) if e["what"] == "run")
+            for name in self.facilities
+        }
 
     def close(self) -> None:
         """Leave nothing behind but the folder."""

@@ -180,6 +180,7 @@ class RucioHome(Home):
     """A daemon's home with the three facilities of a place."""
 
     plugins = ("local", "facility", "fakes", "rucio_butler")
+    facilities = tuple(DISK)
 
     def __init__(self, root: Path, postgres: Server | None, place: RucioPlace) -> None:
         super().__init__(root, postgres)
@@ -209,13 +210,9 @@ class RucioHome(Home):
 
     @property
     def ledgers(self) -> dict[str, Counter[str]]:
-        """How often each attempt ran: process jobs by the fake worlds, movements by the orders that the
-        driver has kept."""
-        found = {}
-        for name in DISK:
-            found[f"fake at {name}"] = Counter(
-                entry["key"] for entry in self.world(name) if entry["what"] == "run"
-            )
+        """See `Home`: besides, movements by the orders that the driver has kept."""
+        found = super().ledgers
+        for name in self.facilities:
             orders = (self.root / "state" / "rucio" / "orders" / name).glob("*.json")
             found[f"rucio at {name}"] = Counter(
                 json.loads(order.read_text())["order"]["key"] for order in orders

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from campaign_faults import POINTS, RUCIO_POINTS, RUCIO_TROUBLES, Life, Tally, lives
-from campaign_proof import commands_alternate, none_lost, none_run_twice
 from campaign_round import Round, played
 from campaign_rucio import EVERY_S, RucioHome, RucioPlace
 from campaign_rucio_pilot import RucioPilot
@@ -125,10 +124,8 @@ class RucioRound(Round[RucioHome]):
 
     def prove(self, records: Sequence[Record]) -> None:
         """See `Round`."""
-        place, names, ledgers = self.site.place, self.pilot.applied, self.site.ledgers
-        attempts = none_run_twice(ledgers)
-        none_lost(records, ledgers)
-        commands = sum(commands_alternate(self.site.world(f)) for f in DISK)
+        super().prove(records)
+        place, names = self.site.place, self.pilot.applied
         types = {each["uuid"]: each["type"] for each in place.made}
         roots = {rse: place.at(facility) for facility, rse in DISK.items()}
         told, butlers = place.books(names)
@@ -143,8 +140,6 @@ class RucioRound(Round[RucioHome]):
         assert not problems, "\n".join(problems[:30])
         self.tally.proven.update(
             {
-                "attempts run once": attempts,
-                "commands done once": commands,
                 "datasets moved, by UUID": moved,
                 "files in Rucio once": sum(len(each["files"]) for each in told.values()),
                 "rules, one a movement": sum(each["rules"] for each in told.values()),
